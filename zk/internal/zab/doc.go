@@ -1,0 +1,87 @@
+// Package zab is ZooKeeper's atomic broadcast as a value: fast leader election, discovery, synchronization and
+// broadcast, without a clock, a socket or a file.
+//
+// # Using a Peer
+//
+// One goroutine owns a Peer. It creates it with what its disk holds, feeds it events (Tick, Step, Unreachable, Propose,
+// Barrier, Persisted, SnapshotTaken), and after each event, or a batch of them, drains it:
+//
+//	for rd, ok := p.Ready(); ok; rd, ok = p.Ready() {
+//		// 1. start rd.Persist; once durable: send rd.AfterSync, then call p.Persisted from the owning goroutine
+//		// 2. send rd.Messages, apply rd.Committed, answer rd.Barriers, take rd.SnapshotsWanted
+//		// 3. act on rd.Role
+//	}
+//
+// The duties of the shell:
+//
+//   - Messages to one destination leave in the order handed out. They may be lost, but what one connection delivers,
+//     it delivers in order and unduplicated. Whatever arrives goes to Step; the connection must have proved that From is true.
+//   - A Write is durable as a whole before AfterSync leaves and Persisted is called. After an error nothing of
+//     AfterSync leaves, and the error goes to Persisted: the peer fails for good, and the server restarts from disk.
+//   - When a connection to a peer breaks, or a dial is refused, call Unreachable. That makes failover take
+//     milliseconds; without it everything still happens, after SyncLimitTicks.
+//   - MsgSnap carries Message.Snapshot, whose bytes the shell streams. The receiving shell steps the message when all of
+//     them have arrived (not yet installed: that is a WriteSnapshot), and calls Heard meanwhile on both sides.
+//   - Recovery yields the newest durable snapshot and the log entries above its zxid, nothing else. Both epochs and the
+//     voter mark live in one file, replaced atomically.
+//   - A peer's process that starts again gets a fresh Rand.
+//
+// # States
+//
+// A peer is in one of these states; "drain" comes first wherever a durable write is still outstanding, so that every
+// vote and every handshake speaks of the durable log and of nothing else.
+//
+//	LOOKING    drain → electing → LEADING or FOLLOWING
+//	FOLLOWING  drain → discovery (FOLLOWERINFO sent) → accepting (acceptedEpoch being written) → synchronizing
+//	           (ACKEPOCH sent; DIFF, TRUNC or SNAP, PROPOSALs, NEWLEADER) → established (UPTODATE seen)
+//	LEADING    discovery (collecting FOLLOWERINFO) → accepting (acceptedEpoch being written) → promising (LEADERINFO
+//	           sent, collecting ACKEPOCH) → synchronizing (currentEpoch being written, NEWLEADER sent) → established
+//	           → draining (counters used up)
+//	FAILED     for good
+//
+// Any state but FAILED goes to LOOKING: a follower when its leader is unreachable, silent for SyncLimitTicks, looking
+// itself, or proposes an epoch below the accepted one; a leader without a quorum for SyncLimitTicks (InitLimitTicks before
+// it is established), or meeting a learner that is ahead of it (before it is established) or has accepted a later epoch.
+//
+// # Events and effects
+//
+//	event                    effects, in the order of their durability
+//	LEADERINFO e             write acceptedEpoch e → ACKEPOCH
+//	DIFF                     -
+//	TRUNC z                  write truncate z
+//	SNAP z                   write snapshot z
+//	PROPOSAL                 (queued: one write at a time takes all that is queued) write entries → ACK, but no ACK
+//	                         before that of NEWLEADER
+//	NEWLEADER                all entries up to it durable → write currentEpoch → ACK
+//	UPTODATE, COMMIT         hand out what is committed and durable here
+//	Propose                  PROPOSAL to all synchronized learners at once; write entries as soon as no write is
+//	                         outstanding; an ACK of its own when durable
+//	a quorum of ACKs         hand out what is durable here; COMMIT, on a PROPOSAL that leaves anyway if there is one
+//
+// # Invariants
+//
+//   - The window (history in memory) minus its unwritten tail equals the durable log above the base.
+//   - delivered <= durable <= last, delivered <= committed <= last. Hence truncation never touches what was delivered.
+//   - A promise (ACKEPOCH) for epoch e counts for one leader only: the one from which e was accepted.
+//   - NEWLEADER of epoch e is sent only after a quorum has promised e, none of which was ahead of the leader; a learner
+//     ahead of a leader not yet established makes it step down. So every quorum that acknowledges NEWLEADER consists of
+//     servers none of which holds a committed entry that the leader lacks.
+//   - An ACK is sent only by a learner whose currentEpoch is the leader's epoch, durably.
+//
+// # Finding the common prefix
+//
+// Within an epoch all logs are prefixes of what its leader broadcast, starting at counter 1. So ACKEPOCH carries, for each
+// epoch in the learner's log, its last zxid, and the start of that log; the greatest min(learner's last, leader's last)
+// over epochs that both hold is the end of the common prefix. That is exact, where ZooKeeper compares one zxid
+// and falls back to SNAP across epochs. If the common prefix ends below the window's base, SNAP it is: what the learner holds above
+// the base is then no part of the leader's log, is removed first, and what remains lies below the snapshot; so
+// the two steps of WriteSnapshot may be separated by a crash.
+//
+// # R3: servers that forgot
+//
+// A server whose disk was wiped has forgotten what it promised and acknowledged. Without the voter mark it neither votes nor acknowledges;
+// an established leader opens a session with it only after a quorum of *other* voters has confirmed, after the server
+// asked, that they still follow (the round that Barrier uses). Then no leader of a later epoch can have
+// been promised anything by a quorum that the forgotten server was part of: such a quorum shares a server with those
+// that confirmed. The mark is set in the same write as currentEpoch, when all history is durable.
+package zab
