@@ -1,0 +1,238 @@
+package zk
+
+import (
+	"context"
+	"slices"
+	"sync"
+)
+
+// clientState is what Client.mu guards.
+type clientState struct {
+	sync.Mutex
+
+	// Requests move from queue to sent to their callers. queue is not yet sent;
+	// sent is on conn, whose replies come in the same order.
+	queue, sent requestList
+	outstanding int             // requests submitted and not answered
+	waiters     []chan struct{} // calls that wait for outstanding to fall
+	refuse      error           // why nothing more is accepted, once closing
+
+	conn          *clientConn // nil without connection
+	writerIdle    bool        // conn's writer waits for Client.wake
+	password      []byte
+	seenWritable  bool // the session is known to a server with a quorum
+	auths         []Auth
+	watches       watchTable
+	stateWatchers []*stateWatcher
+	lastErr       error // why there is no connection
+	connected     chan struct{}
+}
+
+// read executes an operation that has one result. Its request is recycled.
+func (c *Client) read(ctx context.Context, op Op, opts []ReadOption) (OpResult, error) {
+	var r *request
+	var err error
+	if len(opts) == 0 {
+		r, err = c.newOpRequest(op)
+	} else {
+		r, err = c.newReadRequest(op, opts)
+	}
+	if err != nil {
+		return OpResult{Path: op.path, Err: err}, err
+	}
+	err = c.do(ctx, r)
+	res := r.result()
+	c.recycle(r)
+	return res, err
+}
+
+func (c *Client) multi(ctx context.Context, ops []Op, read bool) ([]OpResult, error) {
+	r, err := c.newMultiRequest(ops, read)
+	if err != nil {
+		return nil, err
+	}
+	err = c.do(ctx, r)
+	return r.results, err
+}
+
+// do executes a request.
+func (c *Client) do(ctx context.Context, r *request) error {
+	if err := c.submit(ctx, r); err != nil {
+		r.err = err
+		return r.finalErr()
+	}
+	select {
+	case <-r.ready:
+	case <-ctx.Done():
+		if c.abandon(r) {
+			// r is the client's until its answer has come: report by another.
+			return (&request{name: r.name, path: r.path, err: ctx.Err(), unknown: r.unknown}).finalErr()
+		}
+		<-r.ready
+	}
+	r.decode(c.cfg.Chroot)
+	return r.finalErr()
+}
+
+// goRequest executes a request, made or failed to be made, asynchronously.
+func (c *Client) goRequest(ctx context.Context, r *request, err error) {
+	if err == nil && ctx.Done() != nil {
+		r.stop = context.AfterFunc(ctx, func() { c.abandonAsync(ctx, r) })
+	}
+	if err == nil {
+		err = c.submit(ctx, r)
+	}
+	if err == nil {
+		return
+	}
+	if r.stop != nil {
+		r.stop()
+	}
+	r.err = err
+	c.del.add([]item{{r: r}})
+}
+
+// recycle keeps a finished request for another call. One that was abandoned is
+// left to the garbage collector.
+func (c *Client) recycle(r *request) {
+	if r.abandoned || cap(r.buf) > 64<<10 {
+		return
+	}
+	*r = request{buf: r.buf[:0], ready: r.ready}
+	c.requests.Put(r)
+}
+
+// submit passes a request to the connection. If it fails the request remains the
+// caller's.
+func (c *Client) submit(ctx context.Context, r *request) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if c.del.busy() {
+		r.inCallback = c.del.onIt()
+	}
+	c.mu.Lock()
+	for c.mu.refuse == nil && c.mu.outstanding >= c.cfg.OutstandingMax && !r.inCallback {
+		if err := c.waitRoomLocked(ctx); err != nil {
+			c.mu.Unlock()
+			return err
+		}
+	}
+	if err := c.mu.refuse; err != nil {
+		c.mu.Unlock()
+		return err
+	}
+	if r.abandoned { // by abandonAsync, just now
+		c.mu.Unlock()
+		return ctx.Err()
+	}
+	wake := c.enqueueLocked(r)
+	c.mu.Unlock()
+	if wake {
+		c.wakeWriter()
+	}
+	return nil
+}
+
+// enqueueLocked queues a request and says whether the writer must be woken.
+func (c *Client) enqueueLocked(r *request) (wake bool) {
+	c.mu.outstanding++
+	r.phase = phaseQueued
+	c.mu.queue.push(r)
+	wake = c.mu.writerIdle
+	c.mu.writerIdle = false
+	return wake
+}
+
+// waitRoomLocked waits, unlocked, until a request may have been answered.
+func (c *Client) waitRoomLocked(ctx context.Context) error {
+	room := make(chan struct{})
+	c.mu.waiters = append(c.mu.waiters, room)
+	c.mu.Unlock()
+	var err error
+	select {
+	case <-room:
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	c.mu.Lock()
+	if err != nil {
+		n := len(c.mu.waiters)
+		c.mu.waiters = slices.DeleteFunc(c.mu.waiters, func(w chan struct{}) bool { return w == room })
+		if len(c.mu.waiters) == n { // it was our turn: pass it on
+			c.wakeWaiterLocked()
+		}
+	}
+	return err
+}
+
+func (c *Client) wakeWaiterLocked() {
+	if len(c.mu.waiters) > 0 {
+		close(c.mu.waiters[0])
+		c.mu.waiters = c.mu.waiters[1:]
+	}
+}
+
+// answeredLocked takes a request off the books: whoever called it finishes it.
+func (c *Client) answeredLocked(r *request) {
+	r.phase = phaseAnswered
+	c.mu.outstanding--
+	c.wakeWaiterLocked()
+}
+
+func (c *Client) wakeWriter() {
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
+// abandon gives up on a request whose context has ended. It is false if the
+// answer is here already. Afterwards the request is the client's, not the caller's.
+func (c *Client) abandon(r *request) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if r.phase == phaseAnswered {
+		return false
+	}
+	r.abandoned = true
+	r.unknown = r.phase == phaseSent && !r.again
+	return true
+}
+
+// abandonAsync is abandon for Go: it reports the context's error.
+func (c *Client) abandonAsync(ctx context.Context, r *request) {
+	c.mu.Lock()
+	phase := r.phase
+	r.abandoned = phase != phaseAnswered
+	if phase == phaseAnswered || phase == phaseNew { // submit reports it
+		c.mu.Unlock()
+		return
+	}
+	report := &request{name: r.name, path: r.path, done: r.done, err: ctx.Err(), unknown: phase == phaseSent && !r.again}
+	c.mu.Unlock()
+	c.del.add([]item{{r: report}})
+}
+
+// finished adds a finished request to what is to be delivered, unless nobody
+// waits for it.
+func finished(items []item, r *request) []item {
+	if r.abandoned {
+		return items
+	}
+	if r.stop != nil {
+		r.stop()
+	}
+	return append(items, item{r: r})
+}
+
+// setStateLocked changes the state and appends the news of it.
+func (c *Client) setStateLocked(items []item, s State) []item {
+	if State(c.state.Swap(int32(s))) == s {
+		return items
+	}
+	if len(c.mu.stateWatchers) == 0 {
+		return items
+	}
+	return append(items, item{ev: Event{Type: EventSession, State: s}, states: c.mu.stateWatchers})
+}

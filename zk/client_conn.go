@@ -1,0 +1,445 @@
+package zk
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/vivarium-go/vivarium/zk/internal/jute"
+)
+
+const (
+	replyHeaderBytes  = 16
+	handshakeBytesMax = 64 << 10
+	readBufferBytes   = 32 << 10
+	writeBatchBytes   = 64 << 10
+)
+
+// clientConn is one connection of a client.
+type clientConn struct {
+	c        *Client
+	nc       net.Conn
+	server   string
+	readOnly bool
+	timeout  time.Duration
+	begun    time.Time
+
+	goroutines sync.WaitGroup
+	failOnce   sync.Once
+	err        error         // why it ended; read after stop is closed
+	stop       chan struct{} // closed when it ends
+
+	lastRead, lastWrite atomic.Int64 // since begun
+	pingDue             atomic.Bool
+
+	// the writer's
+	out []byte // to be written
+	xid int32
+
+	// the reader's
+	in    []byte
+	skip  int // bytes of an oversize reply still to come
+	items []item
+
+	authSent requestList // guarded by Client.mu: auth requests, answered in order, but out of the order of others
+}
+
+func newClientConn(c *Client, nc net.Conn, server string) *clientConn {
+	return &clientConn{c: c, nc: nc, server: server, begun: time.Now(), stop: make(chan struct{})}
+}
+
+// fail ends the connection. Only the first reason counts.
+func (cn *clientConn) fail(err error) {
+	cn.failOnce.Do(func() {
+		cn.err = err
+		close(cn.stop)
+		cn.nc.Close()
+	})
+}
+
+func (cn *clientConn) age() int64 { return int64(time.Since(cn.begun)) }
+
+// handshake starts or resumes the session and shows the credentials.
+func (cn *clientConn) handshake() error {
+	c := cn.c
+	c.mu.Lock()
+	q := jute.ConnectRequest{
+		LastZxidSeen: c.lastZxid.Load(),
+		Timeout:      int32(min(c.cfg.SessionTimeout.Milliseconds(), 1<<31-1)),
+		Password:     c.mu.password,
+		ReadOnly:     c.cfg.ReadOnly,
+		HasReadOnly:  true,
+	}
+	if c.mu.seenWritable {
+		q.SessionID = c.sessionID.Load()
+	} else {
+		q.Password = make([]byte, passwordBytes)
+	}
+	auths := c.mu.auths
+	c.mu.Unlock()
+
+	out := jute.EndFrame(q.Append(jute.BeginFrame(nil)), 0)
+	if _, err := cn.nc.Write(out); err != nil {
+		return fmt.Errorf("handshake: %w", err)
+	}
+	body, err := cn.readFrame()
+	if err != nil {
+		return fmt.Errorf("handshake: %w", err)
+	}
+	d := jute.NewReader(body)
+	var p jute.ConnectResponse
+	p.Decode(&d)
+	switch {
+	case d.Err() != nil:
+		return fmt.Errorf("handshake: %w", d.Err())
+	case p.Timeout <= 0 && q.SessionID != 0:
+		return ErrSessionExpired
+	case p.Timeout <= 0:
+		return errors.New("handshake: the server refuses a new session")
+	case len(p.Password) != passwordBytes:
+		return fmt.Errorf("handshake: a password of %d bytes", len(p.Password))
+	}
+	cn.readOnly = p.ReadOnly
+	cn.timeout = time.Duration(p.Timeout) * time.Millisecond
+	c.mu.Lock()
+	c.timeout.Store(int64(cn.timeout))
+	c.sessionID.Store(p.SessionID)
+	c.mu.password = append([]byte(nil), p.Password...)
+	c.mu.Unlock()
+	return cn.authenticate(auths)
+}
+
+// authenticate shows the credentials. Nothing else can be on the connection yet.
+func (cn *clientConn) authenticate(auths []Auth) error {
+	for _, a := range auths {
+		if _, err := cn.nc.Write(appendAuthFrame(nil, a)); err != nil {
+			return fmt.Errorf("auth: %w", err)
+		}
+		body, err := cn.readFrame()
+		if err != nil {
+			return fmt.Errorf("auth: %w", err)
+		}
+		d := jute.NewReader(body)
+		var h jute.ReplyHeader
+		h.Decode(&d)
+		switch {
+		case d.Err() != nil || h.Xid != jute.XidAuth:
+			return errors.New("auth: not the reply to it")
+		case h.Err != jute.CodeOK:
+			return fmt.Errorf("scheme %q: %w", a.Scheme, ErrAuthFailed)
+		}
+	}
+	return nil
+}
+
+func appendAuthFrame(b []byte, a Auth) []byte {
+	start := len(b)
+	b = (&jute.RequestHeader{Xid: jute.XidAuth, Op: jute.OpAuth}).Append(jute.BeginFrame(b))
+	return jute.EndFrame((&jute.AuthRequest{Scheme: a.Scheme, Auth: a.Data}).Append(b), start)
+}
+
+// readFrame reads one small frame, before the reader runs.
+func (cn *clientConn) readFrame() ([]byte, error) {
+	var head [4]byte
+	if _, err := io.ReadFull(cn.nc, head[:]); err != nil {
+		return nil, err
+	}
+	n := int32(binary.BigEndian.Uint32(head[:]))
+	if n < 0 || n > handshakeBytesMax {
+		return nil, fmt.Errorf("a frame of %d bytes: is this a ZooKeeper server?", n)
+	}
+	body := make([]byte, n)
+	_, err := io.ReadFull(cn.nc, body)
+	return body, err
+}
+
+// keep watches over the connection until it ends: pings when nothing was written
+// for a third of the session timeout, and gives up when nothing was read for two.
+func (cn *clientConn) keep(ctx context.Context) {
+	third := cn.timeout / 3
+	ping := min(third, 10*time.Second)
+	t := time.NewTimer(ping)
+	defer t.Stop()
+	for {
+		select {
+		case <-cn.stop:
+			return
+		case <-ctx.Done():
+			cn.fail(ErrClosed)
+			return
+		case <-t.C:
+		}
+		now := cn.age()
+		unheard := time.Duration(now - cn.lastRead.Load())
+		idle := time.Duration(now - cn.lastWrite.Load())
+		if unheard >= 2*third {
+			cn.fail(fmt.Errorf("nothing heard for %v", unheard))
+			return
+		}
+		if idle >= ping {
+			cn.pingDue.Store(true)
+			cn.c.wakeWriter()
+			idle = 0
+		}
+		t.Reset(min(ping-idle, 2*third-unheard))
+	}
+}
+
+// write is the writer goroutine: it writes whatever is queued, in one go.
+func (cn *clientConn) write() error {
+	for {
+		cn.collect()
+		if len(cn.out) == 0 {
+			select {
+			case <-cn.c.wake:
+			case <-cn.stop:
+				return net.ErrClosed
+			}
+			continue
+		}
+		cn.lastWrite.Store(cn.age())
+		cn.nc.SetWriteDeadline(time.Now().Add(2 * cn.timeout / 3))
+		if _, err := cn.nc.Write(cn.out); err != nil {
+			return fmt.Errorf("write: %w", err)
+		}
+		if cn.out = cn.out[:0]; cap(cn.out) > 16*writeBatchBytes {
+			cn.out = nil
+		}
+	}
+}
+
+var pingFrame = jute.EndFrame((&jute.RequestHeader{Xid: jute.XidPing, Op: jute.OpPing}).Append(jute.BeginFrame(nil)), 0)
+
+// collect moves requests from the queue to the output, and says that the writer
+// is idle if there are none.
+func (cn *clientConn) collect() {
+	c := cn.c
+	if cn.pingDue.Swap(false) {
+		cn.out = append(cn.out, pingFrame...)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for len(cn.out) < writeBatchBytes {
+		r := c.mu.queue.pop()
+		if r == nil {
+			break
+		}
+		if r.abandoned {
+			c.answeredLocked(r)
+			continue
+		}
+		r.phase = phaseSent
+		if r.typ == jute.OpAuth {
+			cn.authSent.push(r)
+		} else {
+			cn.xid = max(cn.xid+1, 1) // past the greatest int32 it is 1 again
+			r.xid = cn.xid
+			binary.BigEndian.PutUint32(r.buf[4:], uint32(r.xid))
+			c.mu.sent.push(r)
+		}
+		cn.out = append(cn.out, r.buf...)
+	}
+	c.mu.writerIdle = len(cn.out) == 0
+}
+
+// read is the reader goroutine.
+func (cn *clientConn) read() error {
+	buf := make([]byte, readBufferBytes)
+	for {
+		n, err := cn.nc.Read(buf[len(cn.in):])
+		if n > 0 {
+			cn.lastRead.Store(cn.age())
+			cn.in = buf[:len(cn.in)+n]
+			perr := cn.parse()
+			// What is left is moved to the front, and room made for the rest of it.
+			want := readBufferBytes
+			if len(cn.in) >= 4 {
+				frame := 4 + int(binary.BigEndian.Uint32(cn.in))
+				want = max(want, min(frame, 2*len(cn.in))) // memory grows with the bytes that have come
+			}
+			if want > len(buf) || want < len(buf)/4 {
+				buf = make([]byte, want)
+			}
+			cn.in = buf[:copy(buf, cn.in)]
+			if perr != nil {
+				return perr
+			}
+		}
+		if err != nil {
+			return fmt.Errorf("read: %w", err)
+		}
+	}
+}
+
+// parse takes all whole frames from cn.in and delivers what they bring, in order.
+func (cn *clientConn) parse() error {
+	c := cn.c
+	var err error
+	c.mu.Lock()
+	for err == nil {
+		if cn.skip > 0 {
+			n := min(cn.skip, len(cn.in))
+			cn.in = cn.in[n:]
+			cn.skip -= n
+		}
+		if len(cn.in) < 4 {
+			break
+		}
+		n := int(int32(binary.BigEndian.Uint32(cn.in)))
+		if n < replyHeaderBytes {
+			err = fmt.Errorf("malformed frame: a reply of %d bytes", n)
+			break
+		}
+		if len(cn.in) < 4+replyHeaderBytes {
+			break
+		}
+		if n > c.cfg.ReplyBytesMax {
+			err = cn.oversizeLocked(cn.in[4:4+replyHeaderBytes], n)
+			cn.in = cn.in[4+replyHeaderBytes:]
+			cn.skip = n - replyHeaderBytes
+			continue
+		}
+		if len(cn.in) < 4+n {
+			break
+		}
+		err = cn.frameLocked(cn.in[4 : 4+n])
+		cn.in = cn.in[4+n:]
+	}
+	c.mu.Unlock()
+	c.del.add(cn.items) // in order: nobody else delivers while the reader runs
+	clear(cn.items)
+	cn.items = cn.items[:0]
+	return err
+}
+
+// frameLocked handles one frame from the server.
+func (cn *clientConn) frameLocked(frame []byte) error {
+	c := cn.c
+	d := jute.NewReader(frame)
+	var h jute.ReplyHeader
+	h.Decode(&d)
+	if h.Zxid > c.lastZxid.Load() {
+		c.lastZxid.Store(h.Zxid)
+	}
+	switch h.Xid {
+	case jute.XidPing:
+		return nil
+	case jute.XidNotification:
+		return cn.eventLocked(h.Zxid, &d)
+	case jute.XidSetWatches:
+		if h.Err != jute.CodeOK {
+			return fmt.Errorf("watches were not armed again: %w", Error(h.Err))
+		}
+		return nil
+	case jute.XidAuth:
+		return cn.authLocked(h)
+	}
+	r, err := cn.answeredLocked(h)
+	if err != nil {
+		return err
+	}
+	r.err = nil
+	if h.Err != jute.CodeOK {
+		r.err = Error(h.Err)
+	}
+	if r.abandoned {
+		return nil
+	}
+	r.buf = append(r.buf[:0], d.Rest()...)
+	cn.watchesLocked(r)
+	cn.items = finished(cn.items, r)
+	if r.typ == jute.OpCloseSession {
+		return ErrClosed
+	}
+	return nil
+}
+
+// answeredLocked takes the request that a reply is to, which must be the oldest.
+func (cn *clientConn) answeredLocked(h jute.ReplyHeader) (*request, error) {
+	r := cn.c.mu.sent.head
+	if r == nil || r.xid != h.Xid {
+		return nil, fmt.Errorf("malformed frame: a reply to request %d, which is not the oldest", h.Xid)
+	}
+	cn.c.mu.sent.pop()
+	cn.c.answeredLocked(r)
+	r.zxid = h.Zxid
+	return r, nil
+}
+
+// oversizeLocked fails the request whose reply is too large.
+func (cn *clientConn) oversizeLocked(header []byte, n int) error {
+	d := jute.NewReader(header)
+	var h jute.ReplyHeader
+	h.Decode(&d)
+	r, err := cn.answeredLocked(h)
+	if err != nil {
+		return err
+	}
+	r.err = fmt.Errorf("reply %w: %d bytes, ReplyBytesMax is %d", ErrTooLarge, n, cn.c.cfg.ReplyBytesMax)
+	cn.items = finished(cn.items, r)
+	return nil
+}
+
+// eventLocked passes an event to its watches.
+func (cn *clientConn) eventLocked(zxid int64, d *jute.Reader) error {
+	var e jute.WatcherEvent
+	e.Decode(d)
+	if err := d.Err(); err != nil {
+		return fmt.Errorf("event: %w", err)
+	}
+	ws := cn.c.mu.watches.fire(EventType(e.Type), e.Path)
+	if len(ws) == 0 {
+		return nil // all who asked have been told, or have given up
+	}
+	ev := Event{Type: EventType(e.Type), State: cn.c.State(), Path: clientPath(cn.c.cfg.Chroot, e.Path), Zxid: max(zxid, 0)}
+	cn.items = append(cn.items, item{ev: ev, ws: ws})
+	return nil
+}
+
+// watchesLocked arms or removes what the request asked for, when the reply shows
+// that the server has.
+func (cn *clientConn) watchesLocked(r *request) {
+	t := &cn.c.mu.watches
+	switch {
+	case r.w != nil && r.err == nil:
+		t.add(r.watchKind, r.watchPath, r.w)
+	case r.w != nil && r.typ == jute.OpExists && r.err == error(ErrNoNode): //nolint:errorlint // set by frameLocked
+		t.add(watchExist, r.watchPath, r.w)
+	case r.typ == jute.OpRemoveWatches && r.err == nil:
+		if ws := t.remove(r.removeKind, r.watchPath); len(ws) > 0 {
+			ev := Event{Type: EventWatchRemoved, State: cn.c.State(), Path: r.path}
+			cn.items = append(cn.items, item{ev: ev, ws: ws})
+		}
+	}
+}
+
+// authLocked handles the reply to an AddAuth.
+func (cn *clientConn) authLocked(h jute.ReplyHeader) error {
+	c := cn.c
+	r := cn.authSent.pop()
+	if r == nil {
+		return errors.New("malformed frame: a reply to no auth")
+	}
+	c.answeredLocked(r)
+	r.zxid, r.buf = h.Zxid, r.buf[:0]
+	if h.Err != jute.CodeOK {
+		r.err = Error(h.Err)
+		cn.items = finished(cn.items, r)
+		return fmt.Errorf("scheme %q: %w", r.auth.Scheme, ErrAuthFailed)
+	}
+	auths := make([]Auth, 0, len(c.mu.auths)+1)
+	for _, a := range c.mu.auths {
+		if a.Scheme != r.auth.Scheme || string(a.Data) != string(r.auth.Data) {
+			auths = append(auths, a)
+		}
+	}
+	c.mu.auths = append(auths, *r.auth)
+	cn.items = finished(cn.items, r)
+	return nil
+}

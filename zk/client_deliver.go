@@ -1,0 +1,217 @@
+package zk
+
+import (
+	"bytes"
+	"runtime"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// holdMax is how long a reply waits for the callbacks of events that came before
+// it. They take microseconds; the limit is for a callback that waits for a lock
+// that the reply's caller holds.
+const holdMax = 100 * time.Millisecond
+
+// item is one thing to deliver: an event to watches, a state to its watchers, or
+// a finished request to its caller. It is an event if it has watches or state
+// watchers.
+type item struct {
+	ev     Event
+	ws     []*watcher
+	states []*stateWatcher
+	r      *request
+}
+
+func (it *item) isEvent() bool { return it.r == nil }
+
+// delivery runs a client's callbacks, in order, on one goroutine. Its queue has no
+// bound: it never blocks the connection and never drops anything. What fills it
+// is armed by the program itself, one event for each one-shot watch.
+//
+// It is also what puts events before newer data. A reply that came behind an
+// event goes into the queue behind it, and so reaches its caller when the event's
+// callbacks have returned. Two replies do not: one that a callback waits for
+// (request.inCallback), and one that has waited for holdMax.
+type delivery struct {
+	chroot string
+	wake   chan struct{} // capacity 1
+	done   chan struct{} // closed when the goroutine has returned
+	gid    atomic.Uint64 // the goroutine's id
+
+	mu struct {
+		sync.Mutex
+		queue  []item
+		head   int // queue[:head] has been taken
+		events int // in the queue or running
+		held   int // synchronous requests in the queue
+		closed bool
+		timer  *time.Timer // fires when the oldest held request has waited for holdMax
+	}
+}
+
+func newDelivery(chroot string) *delivery {
+	return &delivery{chroot: chroot, wake: make(chan struct{}, 1), done: make(chan struct{})}
+}
+
+// add passes on what one read of the connection, or one change of state, has
+// brought, in order. It does not block.
+func (d *delivery) add(items []item) {
+	if len(items) == 0 {
+		return
+	}
+	d.mu.Lock()
+	queued := false
+	for _, it := range items {
+		switch {
+		case it.isEvent():
+			d.mu.events++
+		case it.r.done != nil:
+		case d.mu.events == 0 || it.r.inCallback || d.mu.closed:
+			it.r.ready <- struct{}{}
+			continue
+		default:
+			d.holdLocked()
+		}
+		d.mu.queue = append(d.mu.queue, it)
+		queued = true
+	}
+	d.mu.Unlock()
+	if queued {
+		select {
+		case d.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func (d *delivery) holdLocked() {
+	d.mu.held++
+	if d.mu.held > 1 {
+		return
+	}
+	if d.mu.timer == nil {
+		d.mu.timer = time.AfterFunc(holdMax, d.release)
+	} else {
+		d.mu.timer.Reset(holdMax)
+	}
+}
+
+// release gives all held requests to their callers.
+func (d *delivery) release() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.mu.held == 0 {
+		return
+	}
+	kept := d.mu.queue[:d.mu.head]
+	for _, it := range d.mu.queue[d.mu.head:] {
+		if it.isEvent() || it.r.done != nil {
+			kept = append(kept, it)
+			continue
+		}
+		it.r.ready <- struct{}{}
+	}
+	clear(d.mu.queue[len(kept):])
+	d.mu.queue = kept
+	d.mu.held = 0
+}
+
+// next takes the next item, and says whether there is one; ok is false when the
+// queue is empty for good.
+func (d *delivery) next() (it item, found, ok bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.mu.head == len(d.mu.queue) {
+		d.mu.queue, d.mu.head = d.mu.queue[:0], 0
+		if cap(d.mu.queue) > 4096 {
+			d.mu.queue = nil
+		}
+		return item{}, false, !d.mu.closed
+	}
+	it = d.mu.queue[d.mu.head]
+	d.mu.queue[d.mu.head] = item{}
+	d.mu.head++
+	if !it.isEvent() && it.r.done == nil {
+		if d.mu.held--; d.mu.held == 0 {
+			d.mu.timer.Stop()
+		}
+	}
+	return it, true, true
+}
+
+// run is the delivery goroutine. It ends when close has been called and the queue
+// is empty.
+func (d *delivery) run() {
+	defer close(d.done)
+	d.gid.Store(goroutineID())
+	for {
+		it, found, ok := d.next()
+		switch {
+		case !ok:
+			return
+		case !found:
+			<-d.wake
+			continue
+		case it.r != nil && it.r.done == nil:
+			it.r.ready <- struct{}{}
+		case it.r != nil:
+			it.r.decode(d.chroot)
+			it.r.done(it.r)
+		default:
+			it.call()
+			d.mu.Lock()
+			d.mu.events--
+			d.mu.Unlock()
+		}
+	}
+}
+
+func (it *item) call() {
+	for _, w := range it.ws {
+		w.fn(it.ev)
+	}
+	for _, s := range it.states {
+		if !s.stopped.Load() {
+			s.fn(it.ev.State)
+		}
+	}
+}
+
+// close lets the goroutine end once it has delivered what is queued.
+func (d *delivery) close() {
+	d.mu.Lock()
+	d.mu.closed = true
+	d.mu.Unlock()
+	select {
+	case d.wake <- struct{}{}:
+	default:
+	}
+}
+
+// busy says whether a callback may be running.
+func (d *delivery) busy() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.mu.events > 0 || d.mu.head > 0
+}
+
+// onIt says whether the caller is the delivery goroutine, which means that it is
+// a callback.
+func (d *delivery) onIt() bool { return goroutineID() == d.gid.Load() }
+
+// goroutineID is the number in "goroutine 17 [running]:". A callback is given no
+// context that would identify the calls it makes, and a call that waits for its
+// own callback would wait for ever. It costs a microsecond, and is only asked for
+// while a callback may be running.
+func goroutineID() uint64 {
+	var buf [48]byte
+	b := bytes.TrimPrefix(buf[:runtime.Stack(buf[:], false)], []byte("goroutine "))
+	if i := bytes.IndexByte(b, ' '); i > 0 {
+		if id, err := strconv.ParseUint(string(b[:i]), 10, 64); err == nil {
+			return id
+		}
+	}
+	return 0
+}
