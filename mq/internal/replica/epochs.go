@@ -42,16 +42,16 @@ func (l *EpochList) TruncateTo(start int64) {
 	l.Starts[0].Start = max(l.Starts[0].Start, start)
 }
 
-// Latest implements Epochs.
-func (l *EpochList) Latest() int32 {
+// LatestEpoch implements Epochs.
+func (l *EpochList) LatestEpoch() int32 {
 	if n := len(l.Starts); n > 0 {
 		return l.Starts[n-1].Epoch
 	}
 	return -1
 }
 
-// EndOf implements Epochs.
-func (l *EpochList) EndOf(asked int32) (int32, int64) {
+// EndOffsetFor implements Epochs.
+func (l *EpochList) EndOffsetFor(asked int32) (int32, int64) {
 	for i := len(l.Starts) - 1; i >= 0; i-- {
 		if l.Starts[i].Epoch > asked {
 			continue

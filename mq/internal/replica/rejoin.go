@@ -1,6 +1,10 @@
 package replica
 
-import "github.com/vivarium-go/vivarium/mq/internal/layout"
+import (
+	"slices"
+
+	"github.com/vivarium-go/vivarium/mq/internal/layout"
+)
 
 // Rejoining is how a broker comes (back) into the cluster (R9), in three steps, each on top of what ZooKeeper holds:
 //
@@ -32,7 +36,25 @@ func RegisterOps(broker int32, reg *layout.Broker, now layout.Incarnation, versi
 
 // Leave returns the state without a broker whose data is not to be trusted: out of the ISR if others are in it, else
 // still in it but suspect, so that nobody elects it. It no longer leads. False: the state need not change.
-func Leave(s layout.PartitionState, broker int32) (layout.PartitionState, bool) { return s, false }
+func Leave(s layout.PartitionState, broker int32) (layout.PartitionState, bool) {
+	in := slices.Contains(s.ISR, broker)
+	if !in && s.Leader != broker {
+		return s, false
+	}
+	n := s.Clone()
+	if n.Leader == broker {
+		n.Leader, n.LeaderIncarnation = layout.NoLeader, layout.NoIncarnation
+		n.LeaderEpoch++
+	}
+	switch {
+	case len(n.ISR) > 1:
+		n.ISR = slices.DeleteFunc(n.ISR, func(b int32) bool { return b == broker })
+		n.Suspect = slices.DeleteFunc(n.Suspect, func(b int32) bool { return b == broker })
+	case in && !slices.Contains(n.Suspect, broker):
+		n.Suspect = append(n.Suspect, broker)
+	}
+	return n, !n.Equal(s)
+}
 
 // StateOps returns the multi that writes a partition's state at a version, if the topic of this name is still the one with this id.
 // joins are the members that the write lets into the ISR.

@@ -23,11 +23,11 @@ const (
 
 // Epochs is what a replica asks of its log's leader epochs. The shell's log implements it; EpochList does, in memory.
 type Epochs interface {
-	// Latest returns the leader epoch of the newest entry of the cache, -1 if there is none.
-	Latest() int32
-	// EndOf returns the largest epoch <= asked, and where it ends: the start of the next epoch, or the log's end for the
-	// newest one. Without such an epoch it returns -1 and, as Kafka does, -1.
-	EndOf(asked int32) (epoch int32, end int64)
+	// LatestEpoch returns the epoch of the newest entry of the cache, -1 if there is none.
+	LatestEpoch() int32
+	// EndOffsetFor returns the largest epoch <= asked, and where it ends: the start of the next epoch, or the log's end
+	// for the newest one; -1 and -1 if there is no such epoch.
+	EndOffsetFor(asked int32) (epoch int32, end int64)
 }
 
 // Config of a replica. Replicas, MinInsync, Durable and LagTicks can change: Replica.Configure.
