@@ -19,7 +19,7 @@ type Table struct {
 	now      int64
 	sessions map[int64]*timer
 	buckets  map[int64]map[int64]*timer // by deadline, then by session
-	order    []int64                    // deadlines of the buckets, ascending; may name buckets that are gone
+	order    []int64                    // deadlines of the buckets, ascending
 }
 
 type timer struct {
@@ -125,14 +125,10 @@ func (t *Table) Expired(now int64, dst []int64) []int64 {
 
 // NextDeadline returns the earliest time at which Expired may have something to report; ok is false if there is none.
 func (t *Table) NextDeadline() (at int64, ok bool) {
-	for len(t.order) > 0 {
-		if len(t.buckets[t.order[0]]) > 0 {
-			return t.order[0], true
-		}
-		delete(t.buckets, t.order[0])
-		t.order = t.order[1:]
+	if len(t.order) == 0 {
+		return 0, false
 	}
-	return 0, false
+	return t.order[0], true
 }
 
 // Entry is a session as Sessions tells it.
@@ -188,7 +184,7 @@ func (t *Table) unlink(id int64, s *timer) {
 	}
 	b := t.buckets[s.deadline]
 	delete(b, id)
-	if len(b) == 0 && len(t.order) > 0 && s.deadline != t.order[0] {
+	if len(b) == 0 {
 		delete(t.buckets, s.deadline)
 		if i, found := slices.BinarySearch(t.order, s.deadline); found {
 			t.order = slices.Delete(t.order, i, i+1)
