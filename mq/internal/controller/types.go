@@ -105,5 +105,6 @@ type Ready struct {
 	Writes  []Write  // independent of one another: in any order, also concurrently; each then Done
 	Reads   []string // sync with ZooKeeper, read, Put or Remove, then ReadDone
 	Replies []Reply
-	Reign   *Reign // this controller began or ceased to act
+	Notes   []string // for the log: znodes that cannot be read, writes given up
+	Reign   *Reign   // this controller began or ceased to act
 }
