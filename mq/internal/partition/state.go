@@ -1,0 +1,110 @@
+package partition
+
+import (
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/vivarium-go/vivarium/mq/internal/batch"
+)
+
+// indexBytes is how many bytes of log lie between entries of the time index.
+const indexBytes = 256 << 10
+
+// indexEntry says that all batches below Offset, where a batch begins, have
+// timestamps of at most Max.
+type indexEntry struct {
+	Offset int64
+	Max    int64
+}
+
+// state is what the batches of the log, applied in order, amount to.
+type state struct {
+	end        int64 // log end offset
+	lastBase   int64 // base offset of the last batch, -1 if there is none
+	lastCRC    uint32
+	maxTime    int64 // of all batches, MinInt64 if there is none
+	epochs     epochs
+	producers  map[int64]*producer
+	index      []indexEntry
+	sinceIndex int64 // bytes since the last entry of the index
+}
+
+// newState is the state of an empty log that begins at offset.
+func newState(offset int64) *state {
+	return &state{end: offset, lastBase: -1, maxTime: math.MinInt64, producers: map[int64]*producer{}}
+}
+
+// apply adds a batch b of the log with header h. The errors, about offsets,
+// epochs and markers, come before anything has changed; a caller that checked
+// these itself gets none.
+func (s *state) apply(h *batch.Header, b []byte) error {
+	if h.BaseOffset < s.end {
+		return fmt.Errorf("%w: batch at offset %d before the log end %d", ErrCorrupt, h.BaseOffset, s.end)
+	}
+	if h.LeaderEpoch < s.epochs.latest() {
+		return fmt.Errorf("%w: batch at offset %d of leader epoch %d after epoch %d",
+			ErrCorrupt, h.BaseOffset, h.LeaderEpoch, s.epochs.latest())
+	}
+	var m batch.Marker
+	if h.IsControl() {
+		var err error
+		if m, err = batch.ParseMarker(*h, b); err != nil {
+			return fmt.Errorf("%w: %w", ErrCorrupt, err)
+		}
+	}
+	if s.sinceIndex >= indexBytes {
+		s.index = append(s.index, indexEntry{Offset: h.BaseOffset, Max: s.maxTime})
+		s.sinceIndex = 0
+	}
+	s.sinceIndex += int64(len(b))
+	s.maxTime = max(s.maxTime, h.MaxTimestamp)
+	s.epochs = s.epochs.assign(h.LeaderEpoch, h.BaseOffset)
+	s.end, s.lastBase, s.lastCRC = h.NextOffset(), h.BaseOffset, h.CRC
+	if h.IsIdempotent() {
+		p := s.producers[h.ProducerID]
+		if p == nil {
+			p = newProducer(h)
+			s.producers[h.ProducerID] = p
+		}
+		if h.IsControl() {
+			p.applyMarker(h, m)
+		} else {
+			p.apply(h)
+		}
+	}
+	return nil
+}
+
+// raiseStart forgets what is only about offsets below start.
+func (s *state) raiseStart(start int64) {
+	s.epochs = s.epochs.truncateStart(start)
+	i := 0
+	for i+1 < len(s.index) && s.index[i+1].Offset <= start {
+		i++
+	}
+	s.index = slices.Delete(s.index, 0, i)
+}
+
+// seekTime returns an offset before which no batch has a timestamp of ts or
+// later, though earlier ones may follow.
+func (s *state) seekTime(ts, logStart int64) int64 {
+	at := logStart
+	for _, e := range s.index {
+		if e.Max >= ts {
+			break
+		}
+		at = max(at, e.Offset)
+	}
+	return at
+}
+
+// maxTimeBefore returns a bound on the timestamps of the batches below offset.
+func (s *state) maxTimeBefore(offset int64) int64 {
+	for _, e := range s.index {
+		if e.Offset >= offset {
+			return e.Max
+		}
+	}
+	return s.maxTime
+}
