@@ -1,0 +1,379 @@
+package wal
+
+import (
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/vivarium-go/vivarium/wal/vfs"
+)
+
+const (
+	// writeBufBytes is how much is gathered for one write.
+	writeBufBytes = 128 << 10
+	// directBytes is from which length on a payload is written from where it
+	// lies, rather than gathered.
+	directBytes = 32 << 10
+	// segmentEndMax keeps positions within what a record's mark can say.
+	segmentEndMax = 1 << 34
+	// Zeros are written ahead in steps from preallocMin, doubling, unless an
+	// append is so large that its sync gains nothing.
+	preallocMin     = 64 << 10
+	preallocDefault = 4 << 20
+	preallocUpTo    = 256 << 10
+)
+
+// writeBufs holds buffers of writeBufBytes, shared by all logs.
+var writeBufs = sync.Pool{New: func() any {
+	b := make([]byte, 0, writeBufBytes)
+	return &b
+}}
+
+var zeros [64 << 10]byte
+
+// writer is an append under way.
+type writer struct {
+	seg     *segment   // being written
+	rolled  []*segment // begun by this append, in order
+	left    leftover   // what it put into the segment that was active before them
+	f       vfs.File   // of seg
+	buf     []byte     // not yet written
+	bufOff  int64      // where in the file it goes
+	pos     int64      // bufOff + len(buf)
+	last    uint64
+	marks   []indexEntry // for the index of seg
+	indexed int64        // where the last of them points; <0: the index has a gap
+	mark    int64
+	now     int64
+	pooled  *[]byte // what buf came in
+}
+
+// leftover is the part of a rolling append that went into the segment before.
+type leftover struct {
+	seg   *segment // nil: there was none
+	end   int64
+	last  uint64
+	marks []indexEntry
+	whole bool // marks continue the segment's index
+}
+
+// Append writes records behind the last one, in order. Keys must increase from
+// Next on. When it returns, readers see the records and the payloads are the
+// caller's again; they are durable after Sync. On an error nothing is visible;
+// a failed write poisons the log, and then some of the records may be found
+// after reopening. Records of one call are not atomic: a crash may keep the
+// first of them only.
+func (l *Log) Append(recs ...Record) error {
+	if len(recs) == 0 {
+		return nil
+	}
+	l.mu.Lock()
+	for (l.writing || l.exclusive) && l.err == nil && !l.closed {
+		l.writeCond.Wait()
+	}
+	if err := l.usableLocked(); err != nil {
+		l.mu.Unlock()
+		return err
+	}
+	payload, err := checkRecords(recs, l.next)
+	if err != nil {
+		l.mu.Unlock()
+		return err
+	}
+	l.writing = true
+	w := &l.w
+	w.begin(l.activeLocked())
+	pin := w.seg != nil && !w.seg.pinned
+	if pin {
+		w.seg.pinned = true
+	}
+	prealloc := l.prealloc
+	if !l.syncing || payload > preallocUpTo {
+		prealloc = 0
+	}
+	l.mu.Unlock()
+
+	err = l.write(w, recs, pin, prealloc)
+	if err != nil {
+		l.abandon(w.rolled)
+	}
+
+	l.mu.Lock()
+	if err != nil {
+		l.poisonLocked(err)
+		err = l.err
+	} else {
+		l.publishLocked(w, recs, payload)
+	}
+	w.end()
+	l.writing = false
+	l.writeCond.Signal()
+	if l.exclusive {
+		l.idleCond.Broadcast()
+	}
+	l.mu.Unlock()
+	return err
+}
+
+// checkRecords returns the payloads' length together.
+func checkRecords(recs []Record, next uint64) (int, error) {
+	total := 0
+	for i := range recs {
+		r := &recs[i]
+		if r.Key < next || r.Key > KeyMax {
+			return 0, fmt.Errorf("%w: key %d where at least %d is due", ErrKeyOrder, r.Key, next)
+		}
+		if len(r.Payload) > RecordBytesMax {
+			return 0, fmt.Errorf("%w: %d bytes under key %d", ErrTooLarge, len(r.Payload), r.Key)
+		}
+		next = r.Key + 1
+		total += len(r.Payload)
+	}
+	return total, nil
+}
+
+func (w *writer) begin(active *segment) {
+	w.seg, w.f, w.now = active, nil, time.Now().UnixMilli()
+	w.pooled = writeBufs.Get().(*[]byte)
+	w.buf = (*w.pooled)[:0]
+	w.indexed = -1
+	if active == nil {
+		return
+	}
+	w.bufOff, w.pos, w.last, w.mark = active.end, active.end, active.last, active.synced
+	if active.index.covered == active.end {
+		w.indexed = active.index.lastOff()
+	}
+}
+
+func (w *writer) end() {
+	writeBufs.Put(w.pooled)
+	clear(w.rolled)
+	*w = writer{rolled: w.rolled[:0], marks: w.marks[:0]}
+}
+
+// write does an append's I/O. The writing token is held.
+func (l *Log) write(w *writer, recs []Record, pin bool, prealloc int64) (err error) {
+	if w.seg != nil {
+		if pin {
+			if w.f, err = l.flusher.files.pin(&w.seg.file, 0); err != nil {
+				l.mu.Lock()
+				w.seg.pinned = false
+				l.mu.Unlock()
+				return err
+			}
+		} else {
+			w.f = w.seg.file.f // the log's own pin holds it
+		}
+	}
+	for i := range recs {
+		if err := l.writeRecord(w, &recs[i]); err != nil {
+			return err
+		}
+	}
+	if err := w.flush(); err != nil {
+		return err
+	}
+	return l.preallocate(w, prealloc)
+}
+
+func (l *Log) writeRecord(w *writer, r *Record) error {
+	size := recordBytes(len(r.Payload))
+	if w.seg == nil || w.pos+size > l.segmentBytes && w.pos > segHeaderBytes || w.pos+size > segmentEndMax {
+		if err := l.roll(w, r.Key); err != nil {
+			return err
+		}
+	}
+	if w.indexed >= 0 && w.pos-w.indexed >= indexStride {
+		w.marks = append(w.marks, indexEntry{r.Key, w.pos})
+		w.indexed = w.pos
+	}
+	if len(w.buf)+int(min(size, directBytes+recHeaderBytes)) > writeBufBytes {
+		if err := w.flush(); err != nil {
+			return err
+		}
+	}
+	at := len(w.buf)
+	w.buf = w.buf[:at+recHeaderBytes]
+	putRecordHeader(w.buf[at:], w.seg.seed, w.pos, r.Key, r.Payload, w.mark)
+	w.pos += size
+	w.last = r.Key
+	pad := padded(len(r.Payload)) - len(r.Payload)
+	if len(r.Payload) < directBytes {
+		w.buf = append(w.buf, r.Payload...)
+		w.buf = append(w.buf, zeroPad[:pad]...)
+		return nil
+	}
+	if err := w.flush(); err != nil {
+		return err
+	}
+	if _, err := w.f.WriteAt(r.Payload, w.bufOff); err != nil {
+		return err
+	}
+	w.bufOff += int64(len(r.Payload))
+	w.buf = append(w.buf, zeroPad[:pad]...)
+	return nil
+}
+
+// flush writes what was gathered.
+func (w *writer) flush() error {
+	if len(w.buf) == 0 {
+		return nil
+	}
+	if _, err := w.f.WriteAt(w.buf, w.bufOff); err != nil {
+		return err
+	}
+	w.bufOff += int64(len(w.buf))
+	w.buf = w.buf[:0]
+	w.seg.alloc = max(w.seg.alloc, w.bufOff)
+	return nil
+}
+
+// roll begins a segment: in a recycled file if there is one. It is not visible
+// before the append is, and not in the manifest before the next flush.
+func (l *Log) roll(w *writer, first uint64) error {
+	if err := w.flush(); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	hdr := segHeader{id: l.newID(), base: first}
+	prev := w.seg
+	if prev == nil && len(l.segs) > 0 {
+		prev = l.segs[len(l.segs)-1]
+		w.pos = prev.end
+	}
+	if prev != nil {
+		hdr.prevID, hdr.prevEnd = prev.id, w.pos
+	}
+	if l.hasManifest {
+		hdr.flags |= segAfterManifest
+	}
+	num, recycled := l.free, l.free != 0
+	l.free = 0
+	if !recycled {
+		l.lastFile++
+		num = l.lastFile
+	}
+	hasDir := l.hasDir
+	l.mu.Unlock()
+
+	if !hasDir {
+		if err := vfs.MakeDir(l.fs, l.dir); err != nil {
+			return err
+		}
+	}
+	s := l.newSegment(num, hdr.id, first)
+	flag := 0
+	if !recycled {
+		flag = os.O_CREATE | os.O_EXCL
+	}
+	f, err := l.flusher.files.pin(&s.file, flag)
+	if err != nil {
+		return err
+	}
+	s.pinned = true
+	if recycled {
+		if s.alloc, err = f.Size(); err != nil {
+			return err
+		}
+	}
+	w.leaveSegment()
+	w.rolled = append(w.rolled, s)
+	w.seg, w.f = s, f
+	w.buf = hdr.append(w.buf)
+	w.bufOff, w.pos, w.mark, w.indexed = 0, segHeaderBytes, 0, 0
+	s.index.covered = segHeaderBytes
+	l.mu.Lock()
+	l.hasDir = true
+	l.dirDirty = l.dirDirty || !recycled
+	l.stats.Rolls++
+	if recycled {
+		l.stats.Recycled++
+	}
+	l.mu.Unlock()
+	return nil
+}
+
+// leaveSegment notes what is to be published of the segment written so far.
+// One that this append has begun nobody else knows yet; the fields of the one
+// before belong to Log.mu, so they wait.
+func (w *writer) leaveSegment() {
+	switch {
+	case w.seg == nil:
+	case len(w.rolled) == 0:
+		w.left = leftover{seg: w.seg, end: w.pos, last: w.last, marks: w.marks, whole: w.indexed >= 0}
+		w.marks = nil
+	default:
+		w.seg.end, w.seg.last, w.seg.lastAppend = w.pos, w.last, w.now
+		w.seg.index.add(w.marks, w.pos)
+		w.marks = w.marks[:0]
+	}
+}
+
+// preallocate writes zeros behind the records if they have reached the end of
+// the file.
+func (l *Log) preallocate(w *writer, stepMax int64) error {
+	s := w.seg
+	if stepMax <= 0 || w.pos < s.alloc || w.pos >= l.segmentBytes {
+		return nil
+	}
+	end := min(w.pos+min(max(w.pos, preallocMin), stepMax), l.segmentBytes)
+	for s.alloc < end {
+		n := min(end-s.alloc, int64(len(zeros)))
+		if _, err := w.f.WriteAt(zeros[:n], s.alloc); err != nil {
+			return err
+		}
+		s.alloc += n
+	}
+	return nil
+}
+
+// publishLocked makes an append visible.
+func (l *Log) publishLocked(w *writer, recs []Record, payload int) {
+	last := recs[len(recs)-1].Key
+	w.leaveSegment()
+	if len(w.rolled) == 0 {
+		w.left.publish(w.now)
+	} else {
+		if w.left.seg != nil {
+			w.left.publish(w.now)
+		}
+		for _, s := range w.rolled {
+			if n := len(l.segs); n > 0 {
+				l.segs[n-1].sealed = true
+			}
+			l.segs = append(l.segs, s)
+		}
+		l.manifestDirty = true
+		l.wantFlush = true
+	}
+	l.next = last + 1
+	l.changes++
+	l.unclean = true
+	l.stats.Appends++
+	l.stats.Records += uint64(len(recs))
+	l.stats.BytesAppended += uint64(payload)
+	if l.wantFlush {
+		l.scheduleLocked()
+	}
+	l.wakeReadersLocked()
+}
+
+func (p *leftover) publish(now int64) {
+	if p.end == p.seg.end {
+		return
+	}
+	p.seg.end, p.seg.last, p.seg.lastAppend = p.end, p.last, now
+	if p.whole {
+		p.seg.index.add(p.marks, p.end)
+	}
+}
+
+// abandon closes the files of segments that did not come to be.
+func (l *Log) abandon(rolled []*segment) {
+	for _, s := range rolled {
+		l.flusher.files.drop(&s.file)
+		l.flusher.files.unpin(&s.file)
+	}
+}
