@@ -114,10 +114,10 @@ func DecodeMessage(b []byte) (Message, error) {
 		m.Round = r.nonzero(r.uvarint(1<<64 - 1))
 	}
 	if fields&hasEpoch != 0 {
-		m.Epoch = uint32(r.nonzero(r.uvarint(1<<32 - 1)))
+		m.Epoch = uint32(r.nonzero(r.uvarint(epochMax)))
 	}
 	if fields&hasVote != 0 {
-		m.Vote = Vote{Epoch: uint32(r.uvarint(1<<32 - 1)), Zxid: r.zxid(), Leader: ServerID(r.uvarint(maxID))}
+		m.Vote = Vote{Epoch: uint32(r.uvarint(epochMax)), Zxid: r.zxid(), Leader: ServerID(r.uvarint(maxID))}
 		r.check(m.Vote != Vote{}, "a field is there but zero")
 	}
 	if fields&hasZxid != 0 {

@@ -83,7 +83,7 @@ func (p *Peer) tickLooking() {
 func (p *Peer) stepNotification(c *contact, i int, m Message) {
 	if m.State == Looking {
 		c.info.Type = 0
-		p.el.epochSeen = max(p.el.epochSeen, m.Epoch)
+		p.el.epochSeen = max(p.el.epochSeen, min(m.Epoch, epochMax-1))
 	}
 	switch {
 	case p.drained == drainedElect:

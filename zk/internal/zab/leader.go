@@ -2,6 +2,9 @@ package zab
 
 import "math"
 
+// epochMax is the last epoch there is: zxids are signed.
+const epochMax = math.MaxInt32
+
 // leaderPhase is how far a leader has come.
 type leaderPhase uint8
 
@@ -122,7 +125,7 @@ func (p *Peer) stepFollowerInfo(c *contact, i int, m Message) {
 		}
 		return
 	}
-	if m.Epoch == math.MaxUint32 {
+	if m.Epoch >= epochMax {
 		return // no epoch could follow
 	}
 	*l = learner{session: m.Session, phase: learnerWaiting, voter: m.Flags.has(FlagVoter), accepted: m.Epoch, heard: p.now}
@@ -152,7 +155,7 @@ func (p *Peer) chooseEpoch() {
 			}
 		}
 	}
-	if n < p.quorum || e == math.MaxUint32 {
+	if n < p.quorum || e >= epochMax {
 		return
 	}
 	p.ld.phase, p.ld.epoch, p.ld.progress = leaderAccepting, e+1, p.now
