@@ -8,7 +8,7 @@ import (
 // Network is how the parties of an ensemble reach one another: servers their
 // peers, clients their servers. The zero value of a configuration means TCP.
 //
-// mq.Network has the same method set, so one value serves both. A value of
+// mq.Network has the same method set, so one value serves both. A pointer to
 //
 //	struct {
 //		net.Dialer

@@ -1,0 +1,299 @@
+package zk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/vivarium-go/vivarium/zk/internal/jute"
+	"github.com/vivarium-go/vivarium/zk/internal/tree"
+	"github.com/vivarium-go/vivarium/zk/internal/zab"
+)
+
+// Why a server ends a client's connection; for its log.
+var (
+	errTreeReplaced  = errors.New("zk: this server's tree was replaced by its leader's")
+	errSlowClient    = errors.New("zk: client does not read what it is sent")
+	errSessionMoved  = errors.New("zk: session has moved to another connection")
+	errSessionClosed = errors.New("zk: session has ended")
+	errStranded      = errors.New("zk: no leader for a third of the session's timeout")
+	errRejected      = errors.New("zk: request was refused by the leader")
+)
+
+const (
+	outputPause        = 1 << 20 // unread bytes above which a client's requests wait
+	outputKeepBytesMax = 1 << 20
+	clientWriteTimeout = 30 * time.Second
+)
+
+// sessionID prints a session as ZooKeeper's tools do.
+type sessionID int64
+
+func (id sessionID) String() string { return fmt.Sprintf("0x%x", uint64(id)) }
+
+// conn is one client's connection.
+//
+// The reader's goroutine decodes requests. It serves a read itself if nothing of
+// this client is before it, or queues it behind the writes that are; the loop
+// serves those when the write before them is published. The writer's goroutine
+// sends whatever output there is.
+//
+// Lock order: queue, then Server.pub, then output.
+type conn struct {
+	s   *Server
+	net net.Conn
+	id  uint64
+	log *slog.Logger
+	ctx context.Context // ends with the connection
+	end context.CancelFunc
+
+	session int64 // set before the connection is registered
+	timeout time.Duration
+	heard   atomic.Bool // since the leader was told last
+	ids     atomic.Pointer[[]jute.ID]
+
+	queue struct {
+		sync.Mutex
+		idle       sync.Cond // head became nil, or the connection closed
+		head, tail *operation
+		closed     bool
+	}
+	output struct {
+		sync.Mutex
+		cond    sync.Cond
+		buf     []byte
+		spare   []byte
+		closed  bool
+		finish  bool // close when buf is sent
+		closing error
+	}
+}
+
+// operation is a request that is not answered yet, in the order of its queue.
+type operation struct {
+	next *operation
+	xid  int32
+	op   jute.OpCode
+	read []byte // the body of a read that waits; nil for a write
+}
+
+func newConn(s *Server, nc net.Conn, id uint64) *conn {
+	c := &conn{s: s, net: nc, id: id}
+	c.ctx, c.end = context.WithCancel(s.ctx)
+	c.log = s.log.With("client", nc.RemoteAddr().String())
+	c.queue.idle.L = &c.queue.Mutex
+	c.output.cond.L = &c.output.Mutex
+	host, _, err := net.SplitHostPort(nc.RemoteAddr().String())
+	if err != nil || net.ParseIP(host) == nil {
+		host = "127.0.0.1" // memory: this machine
+	}
+	c.ids.Store(&[]jute.ID{{Scheme: "ip", ID: host}})
+	return c
+}
+
+// identity is who the client is by now; not to be changed.
+func (c *conn) identity() []jute.ID { return *c.ids.Load() }
+
+// close ends the connection at once; what is not sent is lost. Idempotent.
+func (c *conn) close(why error) {
+	c.output.Lock()
+	if !c.output.closed {
+		c.output.closed, c.output.closing = true, why
+	}
+	c.output.cond.Broadcast()
+	c.output.Unlock()
+	c.hangUp()
+}
+
+// hangUp ends whatever waits on the connection: its reader, its writer, a sync.
+func (c *conn) hangUp() {
+	c.end()
+	_ = c.net.Close()
+}
+
+func (c *conn) isClosed() bool {
+	c.output.Lock()
+	defer c.output.Unlock()
+	return c.output.closed
+}
+
+// abandonQueue drops what will never be answered and wakes who waits for it.
+func (c *conn) abandonQueue() {
+	c.queue.Lock()
+	defer c.queue.Unlock()
+	c.queue.closed = true
+	for op := c.queue.head; op != nil; op = op.next {
+		c.s.outstanding.release()
+	}
+	c.queue.head, c.queue.tail = nil, nil
+	c.queue.idle.Broadcast()
+}
+
+// enqueue puts an operation behind the others; false if the connection ended.
+// The caller has acquired a place among the outstanding requests.
+func (c *conn) enqueue(op *operation) bool {
+	c.queue.Lock()
+	defer c.queue.Unlock()
+	return c.enqueueLocked(op)
+}
+
+func (c *conn) enqueueLocked(op *operation) bool {
+	if c.queue.closed {
+		c.s.outstanding.release()
+		return false
+	}
+	if c.queue.tail == nil {
+		c.queue.head = op
+	} else {
+		c.queue.tail.next = op
+	}
+	c.queue.tail = op
+	return true
+}
+
+// waitIdle waits until every request before is answered; false if that will not be.
+func (c *conn) waitIdle() bool {
+	c.queue.Lock()
+	defer c.queue.Unlock()
+	for c.queue.head != nil && !c.queue.closed {
+		c.queue.idle.Wait()
+	}
+	return !c.queue.closed
+}
+
+// readWaitsBehind says whether the next request after op is a read.
+func (c *conn) readWaitsBehind(op *operation) bool {
+	c.queue.Lock()
+	defer c.queue.Unlock()
+	return op.next != nil && op.next.read != nil
+}
+
+// complete sends the reply of the oldest operation, a write, and then serves the
+// reads that waited for it.
+func (c *conn) complete(op *operation, frame []byte) {
+	c.queue.Lock()
+	defer c.queue.Unlock()
+	if c.queue.head != op {
+		return // the connection has ended
+	}
+	c.popLocked()
+	c.append(frame)
+	for c.queue.head != nil && c.queue.head.read != nil {
+		next := c.queue.head
+		c.popLocked()
+		r := jute.NewAliasReader(next.read)
+		c.serveRead(next.xid, next.op, &r)
+	}
+	if op.op == jute.OpCloseSession {
+		c.finishOutput()
+	}
+}
+
+func (c *conn) popLocked() {
+	c.s.outstanding.release()
+	c.queue.head = c.queue.head.next
+	if c.queue.head == nil {
+		c.queue.tail = nil
+		c.queue.idle.Broadcast()
+	}
+}
+
+// reject ends the connection of a write that the leader did not propose: it
+// cannot be answered in its turn, and the client starts over.
+func (c *conn) reject(_ *operation, _ zab.Zxid, code jute.Code) {
+	if code == jute.CodeSessionMoved {
+		c.close(errSessionMoved)
+		return
+	}
+	c.close(fmt.Errorf("%w: %w", errRejected, code))
+}
+
+// notify queues a watch event. Events are never dropped: a client that does not
+// read them is cut off.
+func (c *conn) notify(e *tree.Event) {
+	c.output.Lock()
+	defer c.output.Unlock()
+	c.output.buf = jute.AppendNotification(c.output.buf, e.Zxid, e.Type, e.Path)
+	c.wroteLocked()
+}
+
+func (c *conn) append(frame []byte) {
+	c.output.Lock()
+	defer c.output.Unlock()
+	c.output.buf = append(c.output.buf, frame...)
+	c.wroteLocked()
+}
+
+func (c *conn) wroteLocked() {
+	if len(c.output.buf) > c.s.cfg.OutputBytesMax && !c.output.closed {
+		c.output.closed, c.output.closing = true, errSlowClient
+		c.hangUp()
+	}
+	c.output.cond.Broadcast()
+}
+
+// waitForRoom holds the reader while its client has too much to read.
+func (c *conn) waitForRoom() {
+	c.output.Lock()
+	defer c.output.Unlock()
+	for len(c.output.buf) > outputPause && !c.output.closed {
+		c.output.cond.Wait()
+	}
+}
+
+// finishOutput closes the connection once everything queued is sent.
+func (c *conn) finishOutput() {
+	c.output.Lock()
+	defer c.output.Unlock()
+	c.output.finish = true
+	c.output.cond.Broadcast()
+}
+
+// write is the writer's goroutine: one write for whatever there is.
+func (c *conn) write() {
+	for {
+		out, ok := c.takeOutput()
+		if !ok {
+			return
+		}
+		err := c.net.SetWriteDeadline(time.Now().Add(clientWriteTimeout))
+		if err == nil {
+			_, err = c.net.Write(out)
+		}
+		if err != nil {
+			c.close(err)
+			return
+		}
+		if cap(out) <= outputKeepBytesMax {
+			c.output.Lock()
+			c.output.spare = out[:0]
+			c.output.Unlock()
+		}
+	}
+}
+
+func (c *conn) takeOutput() ([]byte, bool) {
+	c.output.Lock()
+	defer c.output.Unlock()
+	for len(c.output.buf) == 0 && !c.output.finish && !c.output.closed {
+		c.output.cond.Wait()
+	}
+	if c.output.closed {
+		return nil, false
+	}
+	if len(c.output.buf) == 0 {
+		c.output.closed, c.output.closing = true, errSessionClosed
+		c.output.cond.Broadcast()
+		c.hangUp()
+		return nil, false
+	}
+	out := c.output.buf
+	c.output.buf, c.output.spare = c.output.spare, nil
+	c.output.cond.Broadcast()
+	return out, true
+}

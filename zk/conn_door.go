@@ -1,0 +1,66 @@
+package zk
+
+import (
+	"net"
+	"sync"
+)
+
+// door counts clients' connections, in all and by address.
+type door struct {
+	mu      sync.Mutex
+	max     int
+	perHost int // negative: no limit
+	hosts   map[string]int
+	conns   map[net.Conn]string // "" for who is exempt
+	closed  bool
+}
+
+func newDoor(cfg *Config) *door {
+	return &door{max: cfg.ConnectionsMax, perHost: cfg.ClientCnxnsMax, hosts: make(map[string]int), conns: make(map[net.Conn]string)}
+}
+
+// enter lets a connection in, unless there are too many of its kind. Memory and
+// loopback are this machine's own and count only in all.
+func (d *door) enter(c net.Conn) bool {
+	host, _, err := net.SplitHostPort(c.RemoteAddr().String())
+	if ip := net.ParseIP(host); err != nil || ip == nil || ip.IsLoopback() {
+		host = ""
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed || len(d.conns) >= d.max || host != "" && d.perHost >= 0 && d.hosts[host] >= d.perHost {
+		return false
+	}
+	d.conns[c] = host
+	if host != "" {
+		d.hosts[host]++
+	}
+	return true
+}
+
+func (d *door) leave(c net.Conn) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if host := d.conns[c]; host != "" {
+		if d.hosts[host]--; d.hosts[host] == 0 {
+			delete(d.hosts, host)
+		}
+	}
+	delete(d.conns, c)
+}
+
+func (d *door) count() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.conns)
+}
+
+// close ends every connection and lets no more in.
+func (d *door) close() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.closed = true
+	for c := range d.conns {
+		_ = c.Close()
+	}
+}

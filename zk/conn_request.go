@@ -1,0 +1,340 @@
+package zk
+
+import (
+	"context"
+	"crypto/sha1" //nolint:gosec // the digest scheme of ZooKeeper is SHA-1
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/vivarium-go/vivarium/zk/internal/jute"
+	"github.com/vivarium-go/vivarium/zk/internal/tree"
+	"github.com/vivarium-go/vivarium/zk/internal/zab"
+)
+
+const clientReadBytes = 16 << 10
+
+var errClientFrame = errors.New("zk: client sent a frame of a length that is not allowed")
+
+// requestReader is the reader's goroutine once the session is there.
+type requestReader struct {
+	c       *conn
+	buf     []byte // bytes read and not yet taken: buf[from:]
+	from    int
+	txn     tree.Txn
+	pending []event // writes that the loop has not been told of
+}
+
+// serve reads and handles requests until the connection ends, as many at a time
+// as a read brings.
+func (q *requestReader) serve() error {
+	for {
+		for {
+			frame, err := q.next()
+			if err != nil {
+				return err
+			}
+			if frame == nil {
+				break
+			}
+			q.c.heard.Store(true)
+			if err := q.handle(frame); err != nil {
+				return err
+			}
+		}
+		q.flush()
+		q.c.waitForRoom()
+		if err := q.fill(); err != nil {
+			return err
+		}
+	}
+}
+
+// next takes a whole frame from the buffer; nil if there is none yet. It is
+// valid until fill.
+func (q *requestReader) next() ([]byte, error) {
+	have := q.buf[q.from:]
+	if len(have) < 4 {
+		return nil, nil
+	}
+	n := int(int32(binary.BigEndian.Uint32(have)))
+	if n <= 0 || n > q.c.s.cfg.FrameBytesMax {
+		return nil, fmt.Errorf("%w: %d", errClientFrame, n)
+	}
+	if len(have) < 4+n {
+		return nil, nil
+	}
+	q.from += 4 + n
+	return have[4 : 4+n], nil
+}
+
+// fill reads more. The buffer grows with what has arrived of a frame, not with
+// the length that the frame announces.
+func (q *requestReader) fill() error {
+	if q.from > 0 {
+		q.buf = append(q.buf[:0], q.buf[q.from:]...)
+		q.from = 0
+	}
+	if len(q.buf) == cap(q.buf) {
+		q.buf = slices.Grow(q.buf, max(clientReadBytes, len(q.buf)))
+	}
+	n, err := q.c.net.Read(q.buf[len(q.buf):cap(q.buf)])
+	q.buf = q.buf[:len(q.buf)+n]
+	if n > 0 {
+		return nil
+	}
+	return err
+}
+
+// flush hands the writes decoded so far to the loop.
+func (q *requestReader) flush() {
+	if len(q.pending) > 0 {
+		q.c.s.inbox.push(q.pending...)
+		clear(q.pending)
+		q.pending = q.pending[:0]
+	}
+}
+
+// acquire takes a place among the server's outstanding requests, waiting if
+// there is none.
+func (q *requestReader) acquire() bool {
+	o := q.c.s.outstanding
+	if o.tryAcquire() {
+		return true
+	}
+	q.flush()
+	return o.acquire(q.c.ctx)
+}
+
+// handle takes one request. An error ends the connection.
+func (q *requestReader) handle(frame []byte) error {
+	body := jute.NewAliasReader(frame)
+	var h jute.RequestHeader
+	h.Decode(&body)
+	if body.Err() != nil {
+		return body.Err()
+	}
+	switch h.Op {
+	case jute.OpPing:
+		q.c.serveRead(h.Xid, h.Op, &body)
+		return nil
+	case jute.OpAuth:
+		return q.auth(&h, &body)
+	case jute.OpSync:
+		return q.sync(&h, &body)
+	case jute.OpReconfig:
+		return q.answer(&h, jute.CodeUnimplemented)
+	}
+	if _, ok := reads[h.Op]; ok {
+		return q.read(&h, &body)
+	}
+	return q.write(&h, &body)
+}
+
+// answer sends a reply without a body, in its turn.
+func (q *requestReader) answer(h *jute.RequestHeader, code jute.Code) error {
+	q.flush()
+	if !q.c.waitIdle() {
+		return io.EOF
+	}
+	q.c.reply(h.Xid, code, nil)
+	return nil
+}
+
+// reply appends a frame at the published zxid.
+func (c *conn) reply(xid int32, code jute.Code, body jute.Record) {
+	c.s.pub.RLock()
+	defer c.s.pub.RUnlock()
+	header := jute.ReplyHeader{Xid: xid, Zxid: c.s.tree.Load().Published(), Err: code}
+	frame := header.Append(jute.BeginFrame(nil))
+	if body != nil {
+		frame = body.Append(frame)
+	}
+	c.append(jute.EndFrame(frame, 0))
+}
+
+// read serves a read at once, or behind the writes that are before it.
+func (q *requestReader) read(h *jute.RequestHeader, body *jute.Reader) error {
+	c := q.c
+	c.queue.Lock()
+	if c.queue.head == nil {
+		defer c.queue.Unlock()
+		c.serveRead(h.Xid, h.Op, body)
+		return nil
+	}
+	c.queue.Unlock()
+	if !q.acquire() {
+		return io.EOF
+	}
+	op := &operation{xid: h.Xid, op: h.Op, read: slices.Concat([]byte{}, body.Rest())}
+	c.queue.Lock()
+	defer c.queue.Unlock()
+	if c.queue.head == nil { // answered meanwhile
+		c.s.outstanding.release()
+		c.serveRead(h.Xid, h.Op, body)
+		return nil
+	}
+	if !c.enqueueLocked(op) {
+		return io.EOF
+	}
+	return nil
+}
+
+// write decodes a write whole (R6) and queues it for the loop.
+func (q *requestReader) write(h *jute.RequestHeader, body *jute.Reader) error {
+	c := q.c
+	q.txn = tree.Txn{Kind: tree.KindOp, Session: c.session, Auth: c.identity(), Op: q.txn.Op}
+	switch h.Op {
+	case jute.OpMulti:
+		var m jute.MultiRequest
+		m.Decode(body)
+		q.txn.Kind, q.txn.Ops = tree.KindMulti, m.Ops
+	case jute.OpCloseSession:
+		q.txn.Kind = tree.KindCloseSession
+	case jute.OpCreate, jute.OpCreate2, jute.OpCreateContainer, jute.OpCreateTTL, jute.OpDelete, jute.OpSetData, jute.OpSetACL:
+		q.txn.Op.DecodeBody(body, h.Op)
+	default:
+		if err := q.answer(h, jute.CodeUnimplemented); err != nil {
+			return err
+		}
+		c.finishOutput()
+		return fmt.Errorf("%w: operation %d", errUnknownOp, h.Op)
+	}
+	if body.Err() != nil {
+		return q.answer(h, jute.CodeMarshallingError)
+	}
+	if !q.acquire() {
+		return io.EOF
+	}
+	op := &operation{xid: h.Xid, op: h.Op}
+	if !c.enqueue(op) {
+		return io.EOF
+	}
+	q.pending = append(q.pending, event{kind: eventSubmission, submission: &submission{
+		kind: workWrite, session: c.session, txn: tree.AppendTxn(nil, &q.txn), conn: c, op: op,
+	}})
+	return nil
+}
+
+var errUnknownOp = errors.New("zk: client sent an unknown operation")
+
+// sync waits until this server has seen all that was committed when the leader
+// was asked. Nothing of this client goes on meanwhile.
+func (q *requestReader) sync(h *jute.RequestHeader, body *jute.Reader) error {
+	path := strings.Clone(body.String())
+	if body.Err() != nil {
+		return q.answer(h, jute.CodeMarshallingError)
+	}
+	q.flush()
+	if !q.c.waitIdle() {
+		return io.EOF
+	}
+	o, ok := q.c.s.ask(q.c.ctx, &submission{kind: workSync, session: q.c.session})
+	if !ok || o.code != jute.CodeOK {
+		return fmt.Errorf("%w: sync: %w", errRejected, o.code)
+	}
+	q.c.reply(h.Xid, jute.CodeOK, &jute.SyncResponse{Path: path})
+	return nil
+}
+
+// auth adds an identity, or ends the connection.
+func (q *requestReader) auth(h *jute.RequestHeader, body *jute.Reader) error {
+	var a jute.AuthRequest
+	a.Decode(body)
+	if body.Err() != nil {
+		return body.Err()
+	}
+	c := q.c
+	switch a.Scheme {
+	case "digest":
+		user, _, _ := strings.Cut(string(a.Auth), ":")
+		sum := sha1.Sum(a.Auth) //nolint:gosec // as above
+		id := jute.ID{Scheme: "digest", ID: user + ":" + base64.StdEncoding.EncodeToString(sum[:])}
+		if ids := c.identity(); !slices.Contains(ids, id) {
+			c.ids.Store(new(append(slices.Clone(ids), id)))
+		}
+	case "ip", "world":
+	default:
+		c.reply(h.Xid, jute.CodeAuthFailed, nil)
+		c.finishOutput()
+		return fmt.Errorf("zk: authentication scheme %.40q is not known", a.Scheme)
+	}
+	c.reply(h.Xid, jute.CodeOK, nil)
+	return nil
+}
+
+// appendWriteReply appends the reply frame of an applied write.
+func appendWriteReply(dst []byte, op *operation, z zab.Zxid, res *tree.Result) []byte {
+	start := len(dst)
+	header := jute.ReplyHeader{Xid: op.xid, Zxid: int64(z), Err: res.Err}
+	dst = header.Append(jute.BeginFrame(dst))
+	if res.Err == jute.CodeOK {
+		switch op.op {
+		case jute.OpCreate:
+			dst = jute.AppendString(dst, res.Path)
+		case jute.OpCreate2, jute.OpCreateContainer, jute.OpCreateTTL:
+			dst = res.Stat.Append(jute.AppendString(dst, res.Path))
+		case jute.OpSetData, jute.OpSetACL:
+			dst = res.Stat.Append(dst)
+		case jute.OpMulti:
+			dst = (&jute.MultiResponse{Results: res.Ops}).Append(dst)
+		}
+	}
+	return jute.EndFrame(dst, start)
+}
+
+// ask has the loop do something that only the leader can decide, and waits for
+// it.
+func (s *Server) ask(ctx context.Context, r *submission) (outcome, bool) {
+	answered := make(chan outcome, 1)
+	r.done = func(o outcome) { answered <- o }
+	s.inbox.push(event{kind: eventSubmission, submission: r})
+	select {
+	case o := <-answered:
+		return o, true
+	case <-ctx.Done():
+		return outcome{}, false
+	}
+}
+
+// limiter counts requests that are not answered yet.
+type limiter struct{ places chan struct{} }
+
+func newLimiter(n int) *limiter { return &limiter{places: make(chan struct{}, n)} }
+
+func (l *limiter) tryAcquire() bool {
+	select {
+	case l.places <- struct{}{}:
+		return true
+	default:
+		return false
+	}
+}
+
+func (l *limiter) acquire(ctx context.Context) bool {
+	select {
+	case l.places <- struct{}{}:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func (l *limiter) release() { <-l.places }
+
+// waitEmpty waits until nothing is outstanding, or ctx ends.
+func (l *limiter) waitEmpty(ctx context.Context) {
+	held := 0
+	defer func() {
+		for range held {
+			l.release()
+		}
+	}()
+	for held < cap(l.places) && l.acquire(ctx) {
+		held++
+	}
+}

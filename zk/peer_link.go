@@ -1,0 +1,251 @@
+package zk
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/vivarium-go/vivarium/zk/internal/zab"
+)
+
+const (
+	peerDialTimeout   = 5 * time.Second
+	peerWriteTimeout  = 30 * time.Second // of one write; a peer that takes nothing for so long is gone
+	peerRedialMin     = 5 * time.Millisecond
+	peerRedialMax     = 500 * time.Millisecond
+	peerKeepBytesMax  = 1 << 20 // buffers beyond this are not kept for reuse
+	peerQueueItemsMax = 4       // snapshots that wait in one queue
+	peerEarlyBytesMax = 64 << 10
+)
+
+// link is the sending side towards one peer: a queue, and the goroutine that
+// dials and drains it. What a connection that broke had not delivered is lost:
+// the protocol above expects loss, and hears of it by onDown. While the first
+// bytes wait for a connection only a little of the election is kept.
+type link struct {
+	self, peer zab.ServerID
+	address    string
+	network    Network
+	queueMax   int
+	log        *slog.Logger
+	onDown     func(peer zab.ServerID) // the connection broke or was refused
+	onMoving   func(peer zab.ServerID) // bytes of a snapshot were sent
+
+	mu struct {
+		sync.Mutex
+		cond      sync.Cond
+		queue     []outgoing
+		bytes     int
+		connected bool
+		broken    bool // the queue overflowed: start over
+		closed    bool
+		conn      net.Conn
+	}
+	spare []byte // a drained buffer, for reuse
+}
+
+// outgoing is a run of frames or, after its frames, a snapshot to stream.
+type outgoing struct {
+	frames   []byte
+	snapshot *snapshotHandle
+}
+
+func newLink(s *Server, spec ServerSpec) *link {
+	l := &link{
+		self: zab.ServerID(s.cfg.ID), peer: zab.ServerID(spec.ID), address: spec.Peer, network: s.cfg.Peers,
+		queueMax: s.cfg.PeerQueueBytesMax, log: s.log.With("peer", spec.ID),
+		onDown: s.peerDown, onMoving: s.peerMoving,
+	}
+	l.mu.cond.L = &l.mu.Mutex
+	return l
+}
+
+// send queues what add appends to the frames that wait, and wakes the sender.
+// Without a connection it keeps what is early, that is, may arrive late.
+func (l *link) send(early bool, snapshot *snapshotHandle, add func(dst []byte) []byte) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	keep := l.mu.connected || early && l.mu.bytes < peerEarlyBytesMax
+	if !keep || l.mu.broken || l.mu.closed {
+		snapshot.release()
+		return
+	}
+	n := len(l.mu.queue)
+	if n == 0 || l.mu.queue[n-1].snapshot != nil {
+		l.mu.queue = append(l.mu.queue, outgoing{frames: l.spare[:0]})
+		l.spare = nil
+		n++
+	}
+	tail := &l.mu.queue[n-1]
+	before := len(tail.frames)
+	tail.frames = add(tail.frames)
+	tail.snapshot = snapshot
+	l.mu.bytes += len(tail.frames) - before
+	if l.mu.bytes > l.queueMax || n > peerQueueItemsMax {
+		l.log.Warn("peer does not keep up, connection starts over", "queued", l.mu.bytes)
+		l.mu.broken = true
+		if l.mu.conn != nil {
+			_ = l.mu.conn.Close()
+		}
+	}
+	l.mu.cond.Broadcast()
+}
+
+func (l *link) sendZab(m *zab.Message) {
+	kind := byte(frameZab)
+	handle, _ := m.Snapshot.(*snapshotHandle)
+	if handle != nil {
+		kind = frameSnap
+	}
+	l.send(handle == nil, handle, func(dst []byte) []byte {
+		start := len(dst)
+		return endPeerFrame(zab.AppendMessage(beginPeerFrame(dst, kind), m), start)
+	})
+}
+
+func (l *link) sendWork(w *peerWork) {
+	l.send(false, nil, func(dst []byte) []byte {
+		start := len(dst)
+		return endPeerFrame(appendWork(beginPeerFrame(dst, frameWork), w), start)
+	})
+}
+
+// run is the sender's goroutine; it ends when ctx does.
+func (l *link) run(ctx context.Context) {
+	stop := context.AfterFunc(ctx, l.close)
+	defer stop()
+	wait := peerRedialMin
+	for ctx.Err() == nil {
+		conn, err := l.dial(ctx)
+		if err == nil {
+			wait = peerRedialMin
+			err = l.drain(conn)
+			_ = conn.Close()
+		}
+		l.disconnect()
+		if ctx.Err() != nil {
+			return
+		}
+		l.log.Debug("no connection to peer", "err", err)
+		l.onDown(l.peer)
+		timer := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+		case <-timer.C:
+		}
+		wait = min(2*wait, peerRedialMax)
+	}
+}
+
+func (l *link) dial(ctx context.Context) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, peerDialTimeout)
+	defer cancel()
+	conn, err := l.network.DialContext(ctx, "tcp", l.address)
+	if err != nil {
+		return nil, err
+	}
+	if err := conn.SetWriteDeadline(time.Now().Add(peerWriteTimeout)); err == nil {
+		_, err = conn.Write(appendHello(nil, l.self, l.peer))
+		if err != nil {
+			_ = conn.Close()
+			return nil, err
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.mu.closed {
+		_ = conn.Close()
+		return nil, net.ErrClosed
+	}
+	l.mu.connected, l.mu.broken, l.mu.conn = true, false, conn
+	return conn, nil
+}
+
+// drain writes what is queued, all of it at a time, until the connection ends.
+func (l *link) drain(conn net.Conn) error {
+	for {
+		batch, ok := l.take()
+		if !ok {
+			return net.ErrClosed
+		}
+		for i := range batch {
+			if err := l.write(conn, &batch[i]); err != nil {
+				for _, rest := range batch[i:] {
+					rest.snapshot.release()
+				}
+				return err
+			}
+		}
+		if len(batch) == 1 && cap(batch[0].frames) <= peerKeepBytesMax {
+			l.mu.Lock()
+			l.spare = batch[0].frames
+			l.mu.Unlock()
+		}
+	}
+}
+
+func (l *link) take() (batch []outgoing, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for len(l.mu.queue) == 0 && !l.mu.broken && !l.mu.closed {
+		l.mu.cond.Wait()
+	}
+	if l.mu.broken || l.mu.closed {
+		return nil, false
+	}
+	batch, l.mu.queue, l.mu.bytes = l.mu.queue, nil, 0
+	return batch, true
+}
+
+func (l *link) write(conn net.Conn, o *outgoing) error {
+	if err := conn.SetWriteDeadline(time.Now().Add(peerWriteTimeout)); err != nil {
+		return err
+	}
+	if _, err := conn.Write(o.frames); err != nil {
+		return err
+	}
+	if o.snapshot == nil {
+		return nil
+	}
+	defer o.snapshot.release()
+	var frame []byte
+	for more := true; more; {
+		frame = beginPeerFrame(frame[:0], frameChunk)
+		frame, more = o.snapshot.append(frame, snapChunkBytes)
+		frame = endPeerFrame(frame, 0)
+		if !more {
+			frame = endPeerFrame(beginPeerFrame(frame, frameChunk), len(frame))
+		}
+		if err := conn.SetWriteDeadline(time.Now().Add(peerWriteTimeout)); err != nil {
+			return err
+		}
+		if _, err := conn.Write(frame); err != nil {
+			return err
+		}
+		l.onMoving(l.peer)
+	}
+	return nil
+}
+
+// disconnect drops what was queued for a connection that is gone.
+func (l *link) disconnect() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, o := range l.mu.queue {
+		o.snapshot.release()
+	}
+	l.mu.queue, l.mu.bytes, l.mu.connected, l.mu.conn = nil, 0, false, nil
+}
+
+func (l *link) close() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.mu.closed = true
+	if l.mu.conn != nil {
+		_ = l.mu.conn.Close()
+	}
+	l.mu.cond.Broadcast()
+}

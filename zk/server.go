@@ -1,0 +1,394 @@
+package zk
+
+import (
+	"context"
+	crand "crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/vivarium-go/vivarium/zk/internal/tree"
+	"github.com/vivarium-go/vivarium/zk/internal/txnlog"
+	"github.com/vivarium-go/vivarium/zk/internal/watch"
+	"github.com/vivarium-go/vivarium/zk/internal/zab"
+)
+
+// ErrServerClosed is why a server that was closed or shut down does nothing.
+var ErrServerClosed = errors.New("zk: server closed")
+
+// Server is one member of an ensemble. Make it with StartServer; its methods
+// are safe for concurrent use.
+//
+// Its goroutines, each ended by Close, are: the loop, which owns the protocol's
+// state and the tree's writer side; the disk, which makes writes durable; a
+// sender and a receiver for each peer; an acceptor for each listener; a reader
+// and a writer for each client; and at times one that saves a snapshot.
+type Server struct {
+	cfg     Config
+	log     *slog.Logger
+	tick    time.Duration
+	started time.Time
+
+	ctx        context.Context // ends when the server does
+	stop       context.CancelCauseFunc
+	goroutines sync.WaitGroup
+	done       chan struct{} // closed when all is released
+	closeOnce  sync.Once
+	closeErr   error
+
+	store     *txnlog.Store
+	disk      chan diskWrite
+	links     map[zab.ServerID]*link
+	receivers receivers
+	listeners []net.Listener // clients' first, the peers' last
+	inbox     mailbox
+
+	door        *door
+	outstanding *limiter
+	nextConn    atomic.Uint64
+	serving     gate
+	status      atomic.Pointer[ServerStatus]
+
+	// pub is the publication lock (R4). Its holder may publish, or knows that
+	// nobody does. It guards the tree's published zxid, clients, bySession and,
+	// together with watchesMu when held for reading only, watches.
+	pub       sync.RWMutex
+	watchesMu sync.Mutex
+	tree      atomic.Pointer[tree.Tree]
+	watches   *watch.Table[uint64]
+	clients   map[uint64]*conn
+	bySession map[int64]*conn
+
+	loopState
+}
+
+// loopState belongs to the loop's goroutine.
+type loopState struct {
+	peer     *zab.Peer
+	rand     *rand.Rand
+	role     zab.Role
+	writing  *zab.Write // at the disk
+	applied  zab.Zxid
+	requests map[uint64]*submission // by seq: no outcome yet
+	seq      uint64
+	syncs    []pendingSync
+	fence    fence
+	lead     *leadership // nil unless an established leader
+	batch    batch
+	digests  [digestsKept]digestAt
+
+	housekept    time.Duration // since started
+	strandedAt   time.Duration
+	appliedSince int // the last snapshot
+	snapshotting bool
+
+	// scratch
+	txn, admitting tree.Txn
+	res            tree.Result
+	watchers       []uint64
+	touched        []int64
+	expired        []int64
+}
+
+// ServerStatus is what a server says of itself.
+type ServerStatus struct {
+	ID      int64
+	State   string // looking, follower, leader or standalone
+	Leader  int64  // 0: none
+	Epoch   uint32
+	Zxid    int64 // last applied
+	Serving bool  // clients are served
+}
+
+// StartServer recovers a server from its data directory and starts it. It
+// returns as soon as peers and clients are heard; Ready waits for a leader. The
+// context bounds the start only.
+func StartServer(ctx context.Context, cfg Config) (*Server, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	s := newServer(cfg)
+	if err := s.recover(); err != nil {
+		return nil, err
+	}
+	if err := s.listen(ctx); err != nil {
+		return nil, errors.Join(err, s.release())
+	}
+	s.start()
+	return s, nil
+}
+
+func newServer(cfg Config) *Server {
+	s := &Server{
+		cfg: cfg, log: cfg.Logger.With("server", cfg.ID), started: time.Now(), done: make(chan struct{}),
+		tick:      min(max(cfg.TickTime/5, 5*time.Millisecond), 100*time.Millisecond),
+		disk:      make(chan diskWrite, 1),
+		links:     make(map[zab.ServerID]*link),
+		receivers: receivers{conns: make(map[zab.ServerID]net.Conn), all: make(map[net.Conn]struct{})},
+		inbox:     mailbox{wake: make(chan struct{}, 1)},
+		door:      newDoor(&cfg), outstanding: newLimiter(cfg.OutstandingMax),
+		watches: watch.New[uint64](), clients: make(map[uint64]*conn), bySession: make(map[int64]*conn),
+	}
+	s.ctx, s.stop = context.WithCancelCause(context.Background())
+	s.rand = rand.New(rand.NewPCG(binary.BigEndian.Uint64(s.randomBytes(8)), binary.BigEndian.Uint64(s.randomBytes(8))))
+	s.requests = make(map[uint64]*submission)
+	s.seq = s.rand.Uint64() >> 1 // unlike any of an earlier life, whose entries may still be applied
+	s.serving.init()
+	s.status.Store(&ServerStatus{ID: cfg.ID, State: "looking"})
+	return s
+}
+
+func (s *Server) treeConfig() tree.Config { return tree.Config{} }
+
+// recover reads the data directory: the tree is that of the newest snapshot,
+// the entries above it go to the protocol, which knows what of them counts.
+func (s *Server) recover() error {
+	if err := txnlog.Create(s.cfg.FS, s.cfg.DataDir, s.cfg.Bootstrap); err != nil {
+		return err
+	}
+	s.tree.Store(tree.New(s.treeConfig()))
+	store, rec, err := txnlog.Open(txnlog.Config{
+		FS: s.cfg.FS, Dir: s.cfg.DataDir, ID: zab.ServerID(s.cfg.ID), Logger: s.log, Restore: s.restore,
+	})
+	if err != nil {
+		return err
+	}
+	s.store = store
+	s.applied = rec.Snapshot
+	ticks := func(d time.Duration) int { return max(1, int(d/s.tick)) }
+	pc := zab.Config{
+		ID: zab.ServerID(s.cfg.ID), Rand: s.rand,
+		PingTicks:      ticks(s.cfg.TickTime / 2),
+		SyncLimitTicks: max(ticks(s.cfg.TickTime*time.Duration(s.cfg.SyncLimit)), ticks(s.cfg.TickTime/2)+1),
+		InitLimitTicks: ticks(s.cfg.TickTime * time.Duration(s.cfg.InitLimit)),
+		FinalizeTicks:  ticks(min(s.cfg.TickTime, 200*time.Millisecond)),
+		ResendTicks:    ticks(min(s.cfg.TickTime, 200*time.Millisecond)),
+	}
+	for _, spec := range s.cfg.Servers {
+		pc.Voters = append(pc.Voters, zab.ServerID(spec.ID))
+		if spec.ID != s.cfg.ID {
+			s.links[zab.ServerID(spec.ID)] = newLink(s, spec)
+		}
+	}
+	s.peer, err = zab.New(pc, rec)
+	if err != nil {
+		return errors.Join(fmt.Errorf("zk: %s: %w", s.cfg.DataDir, err), s.store.Close())
+	}
+	return nil
+}
+
+func (s *Server) restore(z zab.Zxid, r io.Reader) error {
+	loader := tree.NewLoader(s.treeConfig())
+	if _, err := io.Copy(loader, r); err != nil {
+		return err
+	}
+	t, err := loader.Finish()
+	if err != nil {
+		return err
+	}
+	if t.Applied() != int64(z) {
+		return fmt.Errorf("zk: snapshot is at %v", zab.Zxid(t.Applied()))
+	}
+	s.tree.Store(t)
+	return nil
+}
+
+func (s *Server) listen(ctx context.Context) error {
+	for _, e := range s.cfg.Clients {
+		l, err := e.Network.Listen(ctx, "tcp", e.Address)
+		if err != nil {
+			return fmt.Errorf("zk: client address %s: %w", e.Address, err)
+		}
+		s.listeners = append(s.listeners, l)
+	}
+	for _, spec := range s.cfg.Servers {
+		if spec.ID != s.cfg.ID || len(s.cfg.Servers) == 1 {
+			continue
+		}
+		l, err := s.cfg.Peers.Listen(ctx, "tcp", spec.Peer)
+		if err != nil {
+			return fmt.Errorf("zk: peer address %s: %w", spec.Peer, err)
+		}
+		s.listeners = append(s.listeners, l)
+	}
+	return nil
+}
+
+// start starts every goroutine that lasts as long as the server.
+func (s *Server) start() {
+	s.goroutines.Go(s.writeDisk)
+	s.goroutines.Go(func() { defer close(s.disk); s.loop() })
+	for _, l := range s.links {
+		s.goroutines.Go(func() { l.run(s.ctx) })
+	}
+	for i, l := range s.listeners {
+		if i < len(s.cfg.Clients) {
+			s.goroutines.Go(func() { s.acceptClients(l) })
+		} else {
+			s.goroutines.Go(func() { s.acceptPeers(l) })
+		}
+	}
+}
+
+// ID returns the server's id.
+func (s *Server) ID() int64 { return s.cfg.ID }
+
+// Addrs returns where clients are heard, in the order of Config.Clients.
+func (s *Server) Addrs() []net.Addr {
+	var addrs []net.Addr
+	for _, l := range s.listeners[:len(s.cfg.Clients)] {
+		addrs = append(addrs, l.Addr())
+	}
+	return addrs
+}
+
+// Ready waits until the server serves clients, which takes a leader.
+func (s *Server) Ready(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	stop := context.AfterFunc(s.ctx, func() { cancel(s.Err()) })
+	defer stop()
+	if err := s.serving.wait(ctx); err != nil {
+		return fmt.Errorf("zk: server %d does not serve: %w", s.cfg.ID, err)
+	}
+	return nil
+}
+
+// Status returns the server's state as of its last change.
+func (s *Server) Status() ServerStatus {
+	st := *s.status.Load()
+	st.Zxid, st.Serving = s.tree.Load().Published(), s.serving.isOpen()
+	return st
+}
+
+// Done is closed when the server has stopped and released all it held.
+func (s *Server) Done() <-chan struct{} { return s.done }
+
+// Err returns why the server stopped: ErrServerClosed, or what made it fail. It
+// is nil while the server runs.
+func (s *Server) Err() error {
+	if s.ctx.Err() == nil {
+		return nil
+	}
+	return context.Cause(s.ctx)
+}
+
+// Shutdown stops hearing new clients, waits until the requests under way are
+// answered or ctx ends, and closes the server.
+func (s *Server) Shutdown(ctx context.Context) error {
+	for _, l := range s.listeners[:len(s.cfg.Clients)] {
+		_ = l.Close() // closed already is closed
+	}
+	s.outstanding.waitEmpty(ctx)
+	return s.Close()
+}
+
+// Close stops the server at once and waits until it has. What was acknowledged
+// is durable already. Idempotent.
+func (s *Server) Close() error {
+	s.stop(ErrServerClosed)
+	s.closeOnce.Do(func() {
+		s.closeErr = s.release()
+		close(s.done)
+	})
+	return s.closeErr
+}
+
+// release ends every goroutine and frees what the server holds.
+func (s *Server) release() error {
+	s.stop(ErrServerClosed)
+	for _, l := range s.listeners {
+		_ = l.Close() // closed already is closed
+	}
+	s.receivers.close()
+	s.door.close()
+	s.pub.RLock()
+	conns := s.clientList(nil)
+	s.pub.RUnlock()
+	for _, c := range conns {
+		c.close(ErrServerClosed)
+	}
+	s.goroutines.Wait()
+	return s.store.Close()
+}
+
+// fail stops a server that cannot go on. The loop calls it, so it does not wait.
+func (s *Server) fail(err error) {
+	s.log.Error("server stops", "err", err)
+	s.stop(err)
+	go func() { _ = s.Close() }()
+}
+
+// publishStatus tells the world what the loop knows.
+func (s *Server) publishStatus() {
+	st := &ServerStatus{ID: s.cfg.ID, State: "looking", Leader: int64(s.role.Leader), Epoch: s.role.Epoch}
+	switch {
+	case s.role.State == zab.Leading && len(s.cfg.Servers) == 1:
+		st.State = "standalone"
+	case s.role.State == zab.Leading:
+		st.State = "leader"
+	case s.role.State == zab.Following:
+		st.State = "follower"
+	}
+	s.status.Store(st)
+	s.checkServing()
+}
+
+// checkServing opens the gate for clients when this server can do all they ask.
+func (s *Server) checkServing() {
+	s.serving.set((s.lead != nil || s.fence.passed) && s.tree.Load().Property(secretProperty) != nil)
+}
+
+// randomBytes returns n bytes that nobody can guess.
+func (s *Server) randomBytes(n int) []byte {
+	b := make([]byte, n)
+	_, _ = crand.Read(b) // never fails
+	return b
+}
+
+// gate is something to wait for that may come and go.
+type gate struct {
+	mu     sync.Mutex
+	opened chan struct{} // closed while the gate is open
+	open   bool
+}
+
+func (g *gate) init() { g.opened = make(chan struct{}) }
+
+func (g *gate) set(open bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch {
+	case open && !g.open:
+		close(g.opened)
+	case !open && g.open:
+		g.opened = make(chan struct{})
+	}
+	g.open = open
+}
+
+func (g *gate) isOpen() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.open
+}
+
+func (g *gate) wait(ctx context.Context) error {
+	g.mu.Lock()
+	opened := g.opened
+	g.mu.Unlock()
+	select {
+	case <-opened:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

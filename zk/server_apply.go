@@ -1,0 +1,192 @@
+package zk
+
+import (
+	"fmt"
+
+	"github.com/vivarium-go/vivarium/zk/internal/jute"
+	"github.com/vivarium-go/vivarium/zk/internal/tree"
+	"github.com/vivarium-go/vivarium/zk/internal/zab"
+)
+
+const digestsKept = 4096 // a power of two; digests of the newest applied zxids
+
+// batch is what has been applied and not yet published.
+type batch struct {
+	events []tree.Event
+	frames []byte // replies to this server's clients, one after the other
+	done   []completion
+	closed []int64 // sessions that ended
+	zxid   zab.Zxid
+}
+
+// completion is a client's write whose reply stands in frames[from:to].
+type completion struct {
+	conn     *conn
+	op       *operation
+	from, to int
+}
+
+func (b *batch) reset() {
+	clear(b.events)
+	clear(b.done)
+	b.events, b.frames, b.done, b.closed, b.zxid = b.events[:0], b.frames[:0], b.done[:0], b.closed[:0], 0
+}
+
+// apply applies committed entries and publishes them in batches (R4): a batch
+// ends behind a write after which a client of this server has a read waiting.
+func (s *Server) apply(entries []zab.Entry) {
+	for i := range entries {
+		readWaits, err := s.applyOne(&entries[i])
+		if err != nil {
+			s.fail(err)
+			return
+		}
+		if readWaits {
+			s.publish()
+		}
+	}
+	if len(entries) > 0 {
+		s.publish()
+		s.afterApplying()
+	}
+}
+
+func (s *Server) applyOne(e *zab.Entry) (readWaits bool, err error) {
+	env, txn, err := cutEnvelope(e.Data)
+	if err == nil {
+		err = tree.DecodeTxn(txn, &s.txn)
+	}
+	if err != nil {
+		return false, fmt.Errorf("zk: entry %v cannot be applied: %w", e.Zxid, err)
+	}
+	if err := s.compareDigest(&env); err != nil {
+		return false, err
+	}
+	t := s.tree.Load()
+	t.Apply(int64(e.Zxid), &s.txn, &s.res)
+	s.digests[uint64(e.Zxid)%digestsKept] = digestAt{e.Zxid, t.Digest()}
+	s.appliedSince++
+	s.applied = e.Zxid
+	s.batch.zxid = e.Zxid
+	s.batch.events = append(s.batch.events, s.res.Events...)
+	s.followSessions(&env)
+	if env.Origin == zab.ServerID(s.cfg.ID) {
+		return s.answer(&env, e.Zxid), nil
+	}
+	return false, nil
+}
+
+// digestAt is the digest of this server's tree at a zxid.
+type digestAt struct {
+	zxid   zab.Zxid
+	digest uint64
+}
+
+// compareDigest stops a server whose tree differs from the proposer's (P10).
+func (s *Server) compareDigest(env *envelope) error {
+	own := s.digests[uint64(env.DigestZxid)%digestsKept]
+	if env.DigestZxid == 0 || own.zxid != env.DigestZxid || own.digest == env.Digest {
+		return nil
+	}
+	return fmt.Errorf("zk: tree at %v differs from the leader's: digest %016x, not %016x", own.zxid, own.digest, env.Digest)
+}
+
+// followSessions keeps the leader's table, and notes which clients to cut off.
+func (s *Server) followSessions(env *envelope) {
+	if s.res.Err != jute.CodeOK {
+		return
+	}
+	switch s.txn.Kind {
+	case tree.KindCreateSession:
+		if s.lead != nil {
+			s.lead.addSession(s.txn.Session, s.txn.Timeout, env.Origin, s.now())
+		}
+	case tree.KindCloseSession:
+		if s.lead != nil {
+			s.lead.removeSession(s.txn.Session)
+		}
+		s.batch.closed = append(s.batch.closed, s.txn.Session)
+	}
+}
+
+// answer hands an outcome to the request of this server that waits for it.
+func (s *Server) answer(env *envelope, z zab.Zxid) (readWaits bool) {
+	r := s.requests[env.Seq]
+	if r == nil {
+		return false
+	}
+	delete(s.requests, env.Seq)
+	if r.done != nil {
+		r.done(outcome{code: s.res.Err, zxid: z})
+		return false
+	}
+	from := len(s.batch.frames)
+	s.batch.frames = appendWriteReply(s.batch.frames, r.op, z, &s.res)
+	s.batch.done = append(s.batch.done, completion{conn: r.conn, op: r.op, from: from, to: len(s.batch.frames)})
+	return r.conn.readWaitsBehind(r.op)
+}
+
+// publish lets readers see the batch, tells watchers, then answers writers: an
+// event is in its connection's queue before any reply that shows the change.
+func (s *Server) publish() {
+	b := &s.batch
+	if b.zxid == 0 {
+		return
+	}
+	s.pub.Lock()
+	s.tree.Load().Publish(int64(b.zxid))
+	for i := range b.events {
+		s.notify(&b.events[i])
+	}
+	s.pub.Unlock()
+	for i := range b.done {
+		c := &b.done[i]
+		c.conn.complete(c.op, b.frames[c.from:c.to])
+	}
+	for _, session := range b.closed {
+		s.endSession(session)
+	}
+	b.reset()
+}
+
+// notify queues an event at every connection that watches for it and may read
+// the znode. The caller holds pub.
+func (s *Server) notify(e *tree.Event) {
+	s.watchers = s.watches.Trigger(s.watchers[:0], e.Type, e.Path)
+	for _, id := range s.watchers {
+		c := s.clients[id]
+		if c == nil || e.ACL != nil && !s.tree.Load().Allowed(e.ACL, jute.PermRead, c.identity()) {
+			continue
+		}
+		c.notify(e)
+	}
+}
+
+// afterApplying does what waits for a zxid to be applied.
+func (s *Server) afterApplying() {
+	s.answerSyncs()
+	s.passFence()
+	s.checkServing()
+	s.retryBacklog()
+}
+
+// goLive puts a leader's snapshot in the place of this server's tree. What
+// clients here have watched and asked for may lie between the two, so they start over.
+func (s *Server) goLive(t *tree.Tree) {
+	s.pub.Lock()
+	s.tree.Store(t)
+	s.applied = zab.Zxid(t.Applied())
+	clear(s.digests[:])
+	conns := s.clientList(nil)
+	s.pub.Unlock()
+	for _, c := range conns {
+		c.close(errTreeReplaced)
+	}
+	for seq, r := range s.requests {
+		delete(s.requests, seq)
+		if r.done != nil {
+			r.done(outcome{code: jute.CodeConnectionLoss})
+		}
+	}
+	s.syncs = s.syncs[:0]
+}

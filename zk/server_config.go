@@ -1,0 +1,201 @@
+package zk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strconv"
+	"time"
+
+	"github.com/vivarium-go/vivarium/wal/vfs"
+)
+
+// ServerSpec is one server of an ensemble as the others know it.
+type ServerSpec struct {
+	ID   int64  // myid, 1 to 254
+	Peer string // host:port at which it hears its peers
+}
+
+// Endpoint is an address at which a server hears its clients. A server may have
+// several: in memory for the host program, TCP for the world.
+type Endpoint struct {
+	Network Network // nil: TCP
+	Address string  // host:port; port 0 picks a free one
+}
+
+// Config configures one server of an ensemble. Names are those of zoo.cfg, in
+// Go's spelling; a zero value takes the default that stands beside it. Zero
+// Clients means a server that hears no client.
+type Config struct {
+	ID      int64        // which of Servers this is
+	Servers []ServerSpec // the whole ensemble, the same on every server
+	Clients []Endpoint   // where clients are heard
+	Peers   Network      // how peers reach one another; nil: TCP
+
+	// DataDir holds what the server must not forget. Empty: memory.
+	DataDir string
+	// FS is the disk that DataDir is on. Nil: the operating system's, or memory
+	// without a DataDir.
+	FS vfs.FS
+	// Bootstrap says that the ensemble is new, so that an empty data directory
+	// is no lost disk (ZooKeeper's initialize file). Set it at the first start
+	// of every server and never again: a server whose disk was lost and that
+	// votes all the same can lose what was acknowledged.
+	Bootstrap bool
+
+	TickTime          time.Duration // unit of the limits below; 2 s
+	InitLimit         int           // ticks in which a follower must have synchronized; 10
+	SyncLimit         int           // ticks without a word between leader and follower; 5
+	MinSessionTimeout time.Duration // 2 ticks
+	MaxSessionTimeout time.Duration // 20 ticks, 40 s at least
+
+	FrameBytesMax     int // a client's frame (jute.maxbuffer); 1,048,575
+	OutstandingMax    int // requests of all clients that are not answered yet; 1,000
+	OutputBytesMax    int // bytes that a client has not read before it is cut off; 64 MiB
+	ClientCnxnsMax    int // connections from one address, loopback and memory exempt; 60, negative: no limit
+	ConnectionsMax    int // connections in all; 10,000
+	PeerQueueBytesMax int // bytes that a peer has not read before it starts over; 64 MiB
+	SnapCount         int // writes between snapshots; 100,000
+	SnapRetainCount   int // snapshots kept; 3
+
+	// AllowInsecure permits addresses that other machines reach, without TLS.
+	AllowInsecure bool
+	// Logger receives what an operator should know; nil: nothing is logged.
+	Logger *slog.Logger
+}
+
+const (
+	serverIDMax             = 254
+	defaultFrameBytesMax    = 0xfffff
+	defaultOutstandingMax   = 1000
+	defaultClientCnxnsMax   = 60
+	defaultConnectionsMax   = 10_000
+	defaultBytesQueuedMax   = 64 << 20
+	defaultSnapCount        = 100_000
+	defaultSnapRetainCount  = 3
+	defaultTickTime         = 2 * time.Second
+	maxSessionTimeoutAtMost = 40 * time.Second // default of the maximum, however short the tick
+)
+
+func setDefault[T int | time.Duration](field *T, value T) {
+	if *field == 0 {
+		*field = value
+	}
+}
+
+// withDefaults fills in zero values, or reports all that is wrong.
+func (c Config) withDefaults() (Config, error) {
+	setDefault(&c.TickTime, defaultTickTime)
+	setDefault(&c.InitLimit, 10)
+	setDefault(&c.SyncLimit, 5)
+	setDefault(&c.MinSessionTimeout, 2*c.TickTime)
+	setDefault(&c.MaxSessionTimeout, max(20*c.TickTime, maxSessionTimeoutAtMost))
+	setDefault(&c.FrameBytesMax, defaultFrameBytesMax)
+	setDefault(&c.OutstandingMax, defaultOutstandingMax)
+	setDefault(&c.OutputBytesMax, defaultBytesQueuedMax)
+	setDefault(&c.ClientCnxnsMax, defaultClientCnxnsMax)
+	setDefault(&c.ConnectionsMax, defaultConnectionsMax)
+	setDefault(&c.PeerQueueBytesMax, defaultBytesQueuedMax)
+	setDefault(&c.SnapCount, defaultSnapCount)
+	setDefault(&c.SnapRetainCount, defaultSnapRetainCount)
+	if c.Peers == nil {
+		c.Peers = tcp{}
+	}
+	for i := range c.Clients {
+		if c.Clients[i].Network == nil {
+			c.Clients[i].Network = tcp{}
+		}
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.FS == nil && c.DataDir != "" {
+		c.FS = vfs.OS
+	}
+	if c.FS == nil {
+		c.FS = vfs.NewMem()
+	}
+	if c.DataDir == "" {
+		c.DataDir = "zk-" + strconv.FormatInt(c.ID, 10)
+	}
+	return c, c.validate()
+}
+
+func (c *Config) validate() error {
+	var errs []error
+	fail := func(format string, args ...any) { errs = append(errs, fmt.Errorf("zk: config: "+format, args...)) }
+	seen := make(map[int64]bool)
+	for _, s := range c.Servers {
+		if s.ID < 1 || s.ID > serverIDMax {
+			fail("server id %d is not between 1 and %d", s.ID, serverIDMax)
+		}
+		if seen[s.ID] {
+			fail("server id %d is there twice", s.ID)
+		}
+		seen[s.ID] = true
+		if err := c.checkAddress(c.Peers, s.Peer); err != nil && s.ID == c.ID {
+			fail("server %d: peer address %q: %w", s.ID, s.Peer, err)
+		}
+	}
+	if !seen[c.ID] {
+		fail("ID %d is not one of Servers", c.ID)
+	}
+	for _, e := range c.Clients {
+		if err := c.checkAddress(e.Network, e.Address); err != nil {
+			fail("client address %q: %w", e.Address, err)
+		}
+	}
+	for name, v := range map[string]int{
+		"InitLimit": c.InitLimit, "SyncLimit": c.SyncLimit, "FrameBytesMax": c.FrameBytesMax, "OutstandingMax": c.OutstandingMax,
+		"OutputBytesMax": c.OutputBytesMax, "ConnectionsMax": c.ConnectionsMax, "PeerQueueBytesMax": c.PeerQueueBytesMax,
+		"SnapCount": c.SnapCount, "SnapRetainCount": c.SnapRetainCount, "TickTime": int(c.TickTime),
+	} {
+		if v < 0 {
+			fail("%s is negative: %d", name, v)
+		}
+	}
+	if c.MinSessionTimeout < 0 || c.MaxSessionTimeout < c.MinSessionTimeout {
+		fail("session timeouts: minimum %v, maximum %v", c.MinSessionTimeout, c.MaxSessionTimeout)
+	}
+	return errors.Join(errs...)
+}
+
+// checkAddress refuses an address that other machines reach unless that was
+// asked for: this protocol has no encryption of its own.
+func (c *Config) checkAddress(n Network, address string) error {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return err
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return fmt.Errorf("port %q is not a number up to 65535", port)
+	}
+	if _, overTCP := n.(tcp); !overTCP || c.AllowInsecure || isLoopback(host) {
+		return nil
+	}
+	return errors.New("reachable from other machines without TLS: set AllowInsecure if that is meant")
+}
+
+func isLoopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.Unmap().IsLoopback()
+}
+
+// tcp is the Network of the operating system.
+type tcp struct{}
+
+func (tcp) Listen(ctx context.Context, network, address string) (net.Listener, error) {
+	var lc net.ListenConfig
+	return lc.Listen(ctx, network, address)
+}
+
+func (tcp) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	var d net.Dialer
+	return d.DialContext(ctx, network, address)
+}

@@ -1,0 +1,76 @@
+package zk
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/vivarium-go/vivarium/zk/internal/zab"
+)
+
+// diskWrite is one durable write and what may leave once it is one.
+type diskWrite struct {
+	write     *zab.Write
+	afterSync []zab.Message
+}
+
+// writeDisk is the goroutine that makes writes durable, one at a time, in the
+// order in which the protocol wants them. It ends when its channel is closed.
+func (s *Server) writeDisk() {
+	for w := range s.disk {
+		err := s.persist(w.write)
+		if err != nil {
+			err = fmt.Errorf("zk: write %v: %w", w.write.Kind, err)
+		} else {
+			for i := range w.afterSync {
+				s.sendZab(&w.afterSync[i])
+			}
+		}
+		s.inbox.push(event{kind: eventPersisted, write: w.write.ID, err: err})
+	}
+}
+
+func (s *Server) persist(w *zab.Write) error {
+	switch w.Kind {
+	case zab.WriteEntries:
+		return s.store.Append(w.Entries)
+	case zab.WriteAcceptedEpoch, zab.WriteCurrentEpoch:
+		return s.store.SetEpochs(w.Epochs)
+	case zab.WriteTruncate:
+		return s.store.Truncate(w.Truncate)
+	case zab.WriteSnapshot:
+		snap := &snapshotHandle{snap: w.Snapshot.(*installedSnapshot).tree.Snapshot()}
+		return s.store.InstallSnapshot(w.Truncate, snap.Zxid(), snap.writeTo)
+	}
+	return fmt.Errorf("unknown kind %d", w.Kind)
+}
+
+// snapshotIfDue starts a snapshot when enough was applied since the last one.
+func (s *Server) snapshotIfDue() {
+	if s.snapshotting || s.appliedSince < s.cfg.SnapCount {
+		return
+	}
+	s.snapshotting, s.appliedSince = true, 0
+	snap := &snapshotHandle{snap: s.tree.Load().Snapshot()}
+	s.goroutines.Go(func() { s.saveSnapshot(snap) })
+}
+
+// saveSnapshot is the goroutine that writes one snapshot beside the log.
+func (s *Server) saveSnapshot(snap *snapshotHandle) {
+	z := snap.Zxid()
+	err := s.store.SaveSnapshot(z, func(w io.Writer) error { return snap.writeTo(w) })
+	if err == nil {
+		err = s.store.Purge(s.cfg.SnapRetainCount)
+	}
+	s.inbox.push(event{kind: eventSnapshotted, zxid: z, err: err})
+}
+
+// onSnapshotted hears of it. A snapshot that failed is no loss but of space: the
+// log stays whole, and the next one is tried when it is due.
+func (s *Server) onSnapshotted(e *event) {
+	s.snapshotting = false
+	if e.err != nil {
+		s.log.Error("snapshot not saved", "zxid", e.zxid, "err", e.err)
+		return
+	}
+	s.peer.Compact(e.zxid)
+}

@@ -1,0 +1,188 @@
+package zk
+
+import (
+	"sync"
+	"time"
+
+	"github.com/vivarium-go/vivarium/zk/internal/zab"
+)
+
+// eventKind says what happened to a server.
+type eventKind uint8
+
+const (
+	eventMessage     eventKind = iota + 1 // message
+	eventUnreachable                      // peer
+	eventHeard                            // peer
+	eventWork                             // peer, work
+	eventSubmission                       // submission
+	eventPersisted                        // write, err
+	eventSnapshotted                      // zxid, err
+	eventCall                             // call: anything else, on the loop's goroutine
+)
+
+// event is one thing that happened. Only the fields of its kind are set.
+type event struct {
+	kind       eventKind
+	peer       zab.ServerID
+	message    *zab.Message
+	work       *peerWork
+	submission *submission
+	write      zab.WriteID
+	zxid       zab.Zxid
+	err        error
+	call       func()
+}
+
+// mailbox is the loop's queue of events. Producers that stand for the outside
+// world are slowed by limits of their own (outstanding requests, what a peer may
+// have in flight), so push never waits.
+type mailbox struct {
+	mu     sync.Mutex
+	events []event
+	wake   chan struct{} // holds a token whenever events is not empty
+}
+
+func (m *mailbox) push(es ...event) {
+	m.mu.Lock()
+	first := len(m.events) == 0
+	m.events = append(m.events, es...)
+	m.mu.Unlock()
+	if first {
+		select {
+		case m.wake <- struct{}{}:
+		default: // a token is there already
+		}
+	}
+}
+
+// take returns all events in exchange for an empty slice to fill next.
+func (m *mailbox) take(empty []event) []event {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	es := m.events
+	m.events = empty
+	return es
+}
+
+// loop is the goroutine that owns the protocol's state, the tree's writer side
+// and the table of requests. Everything else talks to it through the mailbox.
+func (s *Server) loop() {
+	ticker := time.NewTicker(s.tick)
+	defer ticker.Stop()
+	var events []event
+	s.drain()
+	for {
+		select {
+		case <-s.ctx.Done():
+			return
+		case <-ticker.C:
+			s.onTick()
+		case <-s.inbox.wake:
+			events = s.inbox.take(events[:0])
+			for i := range events {
+				s.onEvent(&events[i])
+			}
+			clear(events)
+		}
+		s.drain()
+	}
+}
+
+func (s *Server) onEvent(e *event) {
+	switch e.kind {
+	case eventMessage:
+		s.peer.Step(*e.message)
+	case eventUnreachable:
+		s.peer.Unreachable(e.peer)
+	case eventHeard:
+		s.peer.Heard(e.peer)
+	case eventWork:
+		s.onWork(e.peer, e.work)
+	case eventSubmission:
+		s.onRequest(e.submission)
+	case eventPersisted:
+		s.onPersisted(e)
+	case eventSnapshotted:
+		s.onSnapshotted(e)
+	case eventCall:
+		e.call()
+	}
+}
+
+// drain does what the protocol wants done, until it wants nothing.
+func (s *Server) drain() {
+	for rd, ok := s.peer.Ready(); ok; rd, ok = s.peer.Ready() {
+		for i := range rd.Messages {
+			s.sendZab(&rd.Messages[i])
+		}
+		if rd.Persist != nil {
+			s.writing = rd.Persist
+			s.disk <- diskWrite{write: rd.Persist, afterSync: rd.AfterSync}
+		}
+		s.apply(rd.Committed)
+		for _, b := range rd.Barriers {
+			s.onBarrier(b)
+		}
+		for _, w := range rd.SnapshotsWanted {
+			s.peer.SnapshotTaken(w.To, w.Session, &snapshotHandle{snap: s.tree.Load().Snapshot()})
+		}
+		if rd.Role != nil {
+			s.onRole(rd.Role)
+		}
+	}
+}
+
+func (s *Server) sendZab(m *zab.Message) {
+	if l := s.links[m.To]; l != nil {
+		l.sendZab(m)
+	}
+}
+
+// onPersisted hears of a durable write. A snapshot's tree goes live first, so
+// that what is committed next is applied to it.
+func (s *Server) onPersisted(e *event) {
+	w := s.writing
+	s.writing = nil
+	if e.err == nil && w.Kind == zab.WriteSnapshot {
+		s.goLive(w.Snapshot.(*installedSnapshot).tree)
+	}
+	s.peer.Persisted(e.write, e.err)
+}
+
+// onTick advances the clocks of the protocol and of sessions.
+func (s *Server) onTick() {
+	s.peer.Tick()
+	now := time.Since(s.started)
+	if now-s.housekept < s.cfg.TickTime/2 {
+		return
+	}
+	s.housekept = now
+	s.touchSessions()
+	s.expireSessions()
+	s.dropStranded(now)
+	s.snapshotIfDue()
+}
+
+// onRole hears what the protocol has made of this server.
+func (s *Server) onRole(r *zab.Role) {
+	was := s.role
+	s.role = *r
+	s.log.Info("role", "state", r.State.String(), "leader", r.Leader, "epoch", r.Epoch, "established", r.Established)
+	if r.State == zab.Failed {
+		s.fail(r.Err)
+		return
+	}
+	if was.Established && !r.Established {
+		s.strandedAt = time.Since(s.started)
+	}
+	s.lead = nil
+	s.fence = fence{}
+	if r.Established && r.State == zab.Leading {
+		s.becomeLeader()
+	}
+	if r.Established && r.State == zab.Following {
+		s.openFence()
+	}
+	s.publishStatus()
+}

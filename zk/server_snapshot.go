@@ -1,0 +1,46 @@
+package zk
+
+import (
+	"io"
+	"sync"
+
+	"github.com/vivarium-go/vivarium/zk/internal/tree"
+	"github.com/vivarium-go/vivarium/zk/internal/zab"
+)
+
+// snapshotHandle is a snapshot of this server's tree, on its way to a learner
+// or to disk. One goroutine reads it; release may come from any, any number of
+// times. A nil handle is no snapshot.
+type snapshotHandle struct {
+	snap *tree.Snapshot
+	once sync.Once
+}
+
+func (h *snapshotHandle) Zxid() zab.Zxid { return zab.Zxid(h.snap.Zxid()) }
+
+// append adds the next chunk, of about size bytes, and says whether more follow.
+func (h *snapshotHandle) append(dst []byte, size int) ([]byte, bool) { return h.snap.Append(dst, size) }
+
+func (h *snapshotHandle) release() {
+	if h != nil {
+		h.once.Do(h.snap.Close)
+	}
+}
+
+// writeTo streams the snapshot and releases it.
+func (h *snapshotHandle) writeTo(w io.Writer) error {
+	defer h.release()
+	var chunk []byte
+	for more := true; more; {
+		chunk, more = h.append(chunk[:0], snapChunkBytes)
+		if _, err := w.Write(chunk); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// installedSnapshot is a leader's snapshot, as the tree that was built of it.
+type installedSnapshot struct{ tree *tree.Tree }
+
+func (i *installedSnapshot) Zxid() zab.Zxid { return zab.Zxid(i.tree.Applied()) }
