@@ -34,7 +34,7 @@ func (r *Replica) lastEpoch() int32 {
 // HandleFetch takes the answer to a fetch; records says whether any came with it. An answer to an earlier fetch is ignored.
 // After Append, Truncate or Reset the shell changes the log and calls EndAppend, EndTruncate or EndReset.
 func (r *Replica) HandleFetch(a FetchAnswer, records bool) Action {
-	if r.role.Kind != Follower || r.busy != idle || a.LeaderEpoch != r.role.Epoch || a.Offset != r.end {
+	if r.role.Kind != Follower || r.busy != idle || a.LeaderEpoch != r.role.Epoch || a.Offset != r.end || a.LastEpoch != r.lastEpoch() {
 		return Action{}
 	}
 	switch a.Code {

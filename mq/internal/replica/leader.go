@@ -98,7 +98,7 @@ func (r *Replica) OffsetForEpoch(currentEpoch, asked int32) (code Code, epoch in
 // Fetch handles a follower's fetch on the leader. The shell adds records from req.Offset on if the answer is OK without a
 // diverging epoch.
 func (r *Replica) Fetch(req FetchRequest) FetchAnswer {
-	a := FetchAnswer{LeaderEpoch: req.LeaderEpoch, Offset: req.Offset, DivergingEpoch: -1, DivergingEnd: -1}
+	a := FetchAnswer{LeaderEpoch: req.LeaderEpoch, Offset: req.Offset, LastEpoch: req.LastEpoch, DivergingEpoch: -1, DivergingEnd: -1}
 	a.Code = r.admit(req)
 	if a.Code != OK {
 		return a

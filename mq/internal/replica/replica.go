@@ -62,13 +62,30 @@ func New(cfg Config, log Log, epochs Epochs) *Replica {
 	return r
 }
 
-// Configure changes the assignment and the topic's configuration; Broker and Incarnation stay what they were in New.
+// Register says that the broker has registered anew and lives this incarnation from now on. A leader elected in the
+// former life no longer leads.
+func (r *Replica) Register(incarnation int64) {
+	r.cfg.Incarnation = incarnation
+	switch {
+	case r.version < 0 || r.laterVersion >= 0:
+	case r.busy != idle:
+		r.later, r.laterVersion = r.state.Clone(), r.version
+	default:
+		r.adopt(r.state, r.version)
+	}
+}
+
+// Configure changes the assignment and the topic's configuration; Broker stays what it was in New, and Incarnation what
+// it was there or in Register.
 func (r *Replica) Configure(cfg Config) {
+	if r.cfg.Replicas != nil {
+		cfg.Broker, cfg.Incarnation = r.cfg.Broker, r.cfg.Incarnation
+	}
 	cfg.MinInsync = max(cfg.MinInsync, 1)
 	if cfg.LagTicks <= 0 {
 		cfg.LagTicks = 30
 	}
-	cfg.Replicas = slices.Clone(cfg.Replicas)
+	cfg.Replicas = append(make([]int32, 0, len(cfg.Replicas)), cfg.Replicas...)
 	r.cfg = cfg
 	old := r.members
 	r.members = make([]member, 0, len(cfg.Replicas))

@@ -84,11 +84,13 @@ type FetchRequest struct {
 }
 
 // FetchAnswer is what the leader's core has to say of a fetch; the shell adds the records from the offset asked for, if
-// Code is OK and DivergingEpoch is -1.
+// Code is OK and DivergingEpoch is -1. On the wire LeaderEpoch, Offset and LastEpoch do not travel: the follower's shell
+// fills them in from the request that was answered.
 type FetchAnswer struct {
 	Code           Code
 	LeaderEpoch    int32 // the epoch that the fetch was made in: the follower drops an answer to an earlier one
 	Offset         int64 // the offset asked for, likewise
+	LastEpoch      int32 // the request's, likewise
 	DivergingEpoch int32 // >= 0: the logs differ; the leader's largest epoch <= the one asked, and its end
 	DivergingEnd   int64
 	HighWatermark  int64
