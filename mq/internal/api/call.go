@@ -1,0 +1,171 @@
+package api
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// call is one request on its way to its answer. The handler owns it until it calls reply, replyRaw or replyNothing, once.
+type call struct {
+	c        *conn
+	api      *api
+	key      int16
+	version  int16
+	corr     int32
+	clientID string
+	flexible bool
+	req      kmsg.Request
+	// inline says that the answer comes from the reading goroutine. A handler that lets others answer clears it first.
+	inline bool
+
+	// buf is the answer, frame size included; empty if there is none. done is guarded by the connection's mutex.
+	buf  *[]byte
+	done bool
+}
+
+// errMalformed says that a request cannot be decoded.
+var errMalformed = errors.New("malformed request")
+
+// handle decodes the request in c.frame and calls its handler.
+func (c *conn) handle(a *api) error {
+	if c.waiting != nil {
+		c.waiting.cut()
+		c.waiting = nil
+	}
+	cl := &call{c: c, api: a, inline: true}
+	body, err := cl.parseHeader(c.frame)
+	if err != nil {
+		return err
+	}
+	if err := c.enqueue(cl); err != nil {
+		return err
+	}
+	if cl.key == keyApiVersions {
+		return cl.apiVersions(body)
+	}
+	if !a.serves(cl.version) {
+		return fmt.Errorf("request of api key %d has version %d, want %d to %d", cl.key, cl.version, a.min, a.max)
+	}
+	if err := cl.decode(body); err != nil {
+		return err
+	}
+	a.handle(c.s, cl)
+	return nil
+}
+
+// parseHeader reads a request header, version 1 or 2, and returns what follows.
+func (cl *call) parseHeader(frame []byte) ([]byte, error) {
+	cl.key = int16(binary.BigEndian.Uint16(frame))
+	cl.version = int16(binary.BigEndian.Uint16(frame[2:]))
+	cl.corr = int32(binary.BigEndian.Uint32(frame[4:]))
+	rest := frame[8:]
+	if len(rest) < 2 {
+		return nil, fmt.Errorf("%w: api key %d: no client id", errMalformed, cl.key)
+	}
+	n := int(int16(binary.BigEndian.Uint16(rest)))
+	rest = rest[2:]
+	if n > len(rest) || n < -1 {
+		return nil, fmt.Errorf("%w: api key %d: client id of %d bytes", errMalformed, cl.key, n)
+	}
+	if n > 0 {
+		cl.clientID, rest = string(rest[:n]), rest[n:]
+	}
+	cl.req = kmsg.RequestForKey(cl.key)
+	cl.req.SetVersion(cl.version)
+	cl.flexible = cl.req.IsFlexible()
+	if cl.key == keyApiVersions && !cl.api.serves(cl.version) {
+		return rest, nil // answered whatever it says
+	}
+	if !cl.flexible {
+		return rest, nil
+	}
+	return skipTags(rest)
+}
+
+// skipTags skips the tagged fields of a flexible header.
+func skipTags(b []byte) ([]byte, error) {
+	count, n := binary.Uvarint(b)
+	if n <= 0 || count > uint64(len(b)) {
+		return nil, fmt.Errorf("%w: tags", errMalformed)
+	}
+	b = b[n:]
+	for range count {
+		_, n := binary.Uvarint(b)
+		if n <= 0 {
+			return nil, fmt.Errorf("%w: tags", errMalformed)
+		}
+		b = b[n:]
+		size, n := binary.Uvarint(b)
+		if n <= 0 || size > uint64(len(b)-n) {
+			return nil, fmt.Errorf("%w: tags", errMalformed)
+		}
+		b = b[n+int(size):]
+	}
+	return b, nil
+}
+
+// decode reads the request's body. Produce and Fetch alias the frame; everything else is copied out of it.
+func (cl *call) decode(body []byte) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%w: api key %d version %d: %v", errMalformed, cl.key, cl.version, p)
+		}
+	}()
+	read := cl.req.ReadFrom
+	if u, ok := cl.req.(kmsg.UnsafeReadFrom); ok && (cl.key == keyProduce || cl.key == keyFetch) {
+		read = u.UnsafeReadFrom
+	}
+	if err := read(body); err != nil {
+		return fmt.Errorf("%w: api key %d version %d: %w", errMalformed, cl.key, cl.version, err)
+	}
+	return nil
+}
+
+// begin starts the answer's frame: its size, to be set by end, and the response header.
+func (cl *call) begin() []byte {
+	cl.buf = getBuffer()
+	b := append(*cl.buf, 0, 0, 0, 0)
+	b = binary.BigEndian.AppendUint32(b, uint32(cl.corr))
+	if cl.flexible && cl.key != keyApiVersions {
+		b = append(b, 0)
+	}
+	return b
+}
+
+// end completes the answer that begin started and sends it in its turn.
+func (cl *call) end(b []byte) {
+	binary.BigEndian.PutUint32(b, uint32(len(b)-4))
+	*cl.buf = b
+	cl.c.finish(cl, cl.inline)
+}
+
+// reply answers. Any goroutine may call it.
+func (cl *call) reply(resp kmsg.Response) {
+	resp.SetVersion(cl.version)
+	cl.end(resp.AppendTo(cl.begin()))
+}
+
+// replyNothing is for requests that have no answer: their place in the order is given up.
+func (cl *call) replyNothing() {
+	cl.buf = getBuffer()
+	cl.c.finish(cl, cl.inline)
+}
+
+// response returns the empty response of the call's request, with its defaults set.
+func response[T kmsg.Response](cl *call) T {
+	r := cl.req.ResponseKind()
+	if d, ok := r.(interface{ Default() }); ok {
+		d.Default()
+	}
+	return r.(T)
+}
+
+// background runs the rest of a handler on a goroutine of its own: for what waits, other than for data or for members. ctx-bound
+// by the server; the connection's limit of requests in flight bounds how many there are.
+func (cl *call) background(fn func()) {
+	cl.inline = false
+	cl.c.s.wg.Go(fn)
+}
