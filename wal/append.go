@@ -259,7 +259,7 @@ func (l *Log) roll(w *writer, first uint64) error {
 	l.mu.Unlock()
 
 	if !hasDir {
-		if err := vfs.MakeDir(l.fs, l.dir); err != nil {
+		if err := l.flusher.makeDir(l.fs, l.dir); err != nil {
 			return err
 		}
 	}

@@ -1,6 +1,12 @@
 package wal
 
-import "sync"
+import (
+	"path/filepath"
+	"reflect"
+	"sync"
+
+	"github.com/vivarium-go/vivarium/wal/vfs"
+)
 
 // flusherParallelism is what NewFlusher(0) takes.
 const flusherParallelism = 4
@@ -20,7 +26,38 @@ type Flusher struct {
 		workers    int
 		idle       int
 		closed     bool
+		// durable has the directories that were made durable, so that the
+		// thousandth log beside the others does not sync all above it again.
+		durable map[durableDir]bool
 	}
+}
+
+type durableDir struct {
+	fs   vfs.FS
+	name string
+}
+
+// makeDir creates a log's directory durably.
+func (f *Flusher) makeDir(fsys vfs.FS, dir string) error {
+	parent := durableDir{fsys, filepath.Dir(filepath.Clean(dir))}
+	isKey := reflect.TypeOf(fsys).Comparable()
+	f.mu.Lock()
+	known := isKey && f.mu.durable[parent]
+	f.mu.Unlock()
+	if !known {
+		if err := vfs.MakeDir(fsys, parent.name); err != nil {
+			return err
+		}
+		if isKey {
+			f.mu.Lock()
+			f.mu.durable[parent] = true
+			f.mu.Unlock()
+		}
+	}
+	if err := fsys.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	return fsys.SyncDir(parent.name)
 }
 
 // NewFlusher returns a Flusher that syncs at most parallelism logs at the same
@@ -31,6 +68,7 @@ func NewFlusher(parallelism int) *Flusher {
 	}
 	f := &Flusher{parallelism: parallelism}
 	f.mu.work.L = &f.mu.Mutex
+	f.mu.durable = map[durableDir]bool{}
 	f.files.init()
 	return f
 }

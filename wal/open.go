@@ -73,7 +73,7 @@ func newLog(dir string, cfg Config) (*Log, error) {
 
 func (l *Log) open(noLock bool) error {
 	if !noLock {
-		if err := vfs.MakeDir(l.fs, l.dir); err != nil {
+		if err := l.flusher.makeDir(l.fs, l.dir); err != nil {
 			return err
 		}
 		lock, err := vfs.Lock(l.fs, filepath.Join(l.dir, lockName))
@@ -104,8 +104,13 @@ func (l *Log) open(noLock bool) error {
 		err = l.checkOrphans(names)
 		m = &manifest{}
 	} else if err == nil {
-		// The manifest's name is durable, and so is the directory's.
+		// It is in a directory that was durable before.
 		l.hasDir, l.hasManifest = true, true
+		if !m.clean {
+			// The last process may have died before it made the manifest's name
+			// durable. (A clean one says what the one before it said.)
+			err = l.fs.SyncDir(l.dir)
+		}
 	}
 	if err != nil {
 		return err

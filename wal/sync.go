@@ -250,7 +250,7 @@ func (l *Log) replaceManifestLocked(m *manifest, drops int) error {
 	l.mu.Unlock()
 	var err error
 	if !hasDir {
-		err = vfs.MakeDir(l.fs, l.dir)
+		err = l.flusher.makeDir(l.fs, l.dir)
 	}
 	if err == nil {
 		err = l.syncFiles(nil, m, dirDirty)

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 )
 
 // FS is a file system. Names are slash or OS paths as package path/filepath
@@ -119,39 +120,23 @@ func WriteFile(fsys FS, name string, data []byte) error {
 	return fsys.SyncDir(filepath.Dir(name))
 }
 
-// MakeDir creates a directory and those above it, durably.
+// MakeDir creates a directory and those above it, durably. Directories above it
+// that were there before are synced too, since nobody may have done so; those
+// that this process may not read, or that do not support it, are taken for
+// durable.
 func MakeDir(fsys FS, name string) error {
-	name = filepath.Clean(name)
-	// The lowest directory that exists may itself not be durable yet, so its
-	// parent is synced too.
-	top := name
-	for {
-		if _, err := fsys.ReadDir(top); err == nil {
-			break
-		}
-		up := filepath.Dir(top)
-		if up == top {
-			break
-		}
-		top = up
-	}
 	if err := fsys.MkdirAll(name, 0o700); err != nil {
 		return err
 	}
-	for dir := name; ; dir = filepath.Dir(dir) {
+	for dir := filepath.Clean(name); ; {
 		up := filepath.Dir(dir)
 		if up == dir {
 			return nil
 		}
-		if err := fsys.SyncDir(up); err != nil {
-			// The parents of what was there before may be closed to us.
-			if dir == top && errors.Is(err, fs.ErrPermission) {
-				return nil
-			}
+		err := fsys.SyncDir(up)
+		if err != nil && !errors.Is(err, fs.ErrPermission) && !errors.Is(err, errors.ErrUnsupported) && !errors.Is(err, syscall.EINVAL) {
 			return err
 		}
-		if dir == top {
-			return nil
-		}
+		dir = up
 	}
 }
