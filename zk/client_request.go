@@ -238,7 +238,11 @@ func (c *Client) newReadRequest(o Op, opts []ReadOption) (*request, error) {
 
 // appendOp appends the operation's body.
 func (c *Client) appendOp(b []byte, o Op) []byte {
-	b = c.appendPath(b, o.path)
+	if o.mode.Sequential() { // a prefix: "/" is a name of digits only
+		b = jute.AppendString(b, c.cfg.Chroot+o.path)
+	} else {
+		b = c.appendPath(b, o.path)
+	}
 	switch o.kind {
 	case opCreate:
 		b = jute.AppendInt32(appendACL(jute.AppendBuffer(b, o.data), o.acl), o.mode.flags())

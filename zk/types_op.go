@@ -66,7 +66,7 @@ func SyncOp(path string) Op { return Op{kind: opSync, path: path} }
 // The slices are the receiver's.
 type OpResult struct {
 	Path     string   // create: the path created, with its sequence number; else the op's path
-	Stat     Stat     // create, set, get, exists, children
+	Stat     Stat     // create, set, get, exists, children; Apache ZooKeeper 3.8 leaves it zero for a create in a Multi
 	Data     []byte   // get
 	Children []string // children: names, sorted
 	Zxid     int64    // Go: the zxid of the reply; Multi: 0

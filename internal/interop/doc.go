@@ -1,0 +1,11 @@
+// Package interop holds tests only: third-party clients against our servers, our
+// clients against other people's servers, and the same flows against both.
+//
+// It is a module of its own, so that nobody who imports zk or mq downloads what
+// it compares them with. A flow whose counterpart is not installed is skipped,
+// and says what is missing:
+//
+//	Apache ZooKeeper   Debian package zookeeper (server and zkCli)
+//
+// Everything runs on loopback, in temporary directories, and ends with the test.
+package interop
