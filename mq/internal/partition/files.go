@@ -183,7 +183,7 @@ func decodeState(b []byte) (*state, error) {
 		return nil, err
 	}
 	f := fields{b: b}
-	s := newState(f.int())
+	s := newState(f.int(), indexBytes)
 	s.lastBase = f.int()
 	s.lastCRC = binary.BigEndian.Uint32(f.raw(4))
 	s.maxTime = f.int()
@@ -219,16 +219,21 @@ func (f *fields) producer() *producer {
 	return p
 }
 
-// readState returns nil, nil where there is no file.
-func readState(fsys vfs.FS, name string) (*state, error) {
-	b, err := vfs.ReadFile(fsys, name, stateFileMax)
+// readState reads a checkpoint; nil, nil where there is no file.
+func (p *Partition) readState(name string) (*state, error) {
+	b, err := vfs.ReadFile(p.cfg.FS, p.path(name), stateFileMax)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	return decodeState(b)
+	st, err := decodeState(b)
+	if err != nil {
+		return nil, err
+	}
+	st.indexEvery = indexEvery(p.cfg.SegmentBytes)
+	return st, nil
 }
 
 // removeFile removes a file that may not exist.

@@ -72,7 +72,7 @@ func Open(cfg Config) (*Partition, error) {
 	p := &Partition{cfg: cfg, epoch: noEpoch, checkpoints: -1}
 	p.settings.Store(&cfg.Settings)
 	p.onSynced = p.synced
-	p.mu.st = newState(0)
+	p.mu.st = p.newState(0)
 	p.meta.topicID = cfg.TopicID
 	if err := p.load(); err != nil {
 		p.Abort()
@@ -103,7 +103,7 @@ func (p *Partition) load() error {
 	}
 	p.meta, p.exists, p.dirty, p.unclean = m, true, m.dirty, m.dirty
 	if !m.dirty {
-		if st, err := readState(p.cfg.FS, p.path(stateFile)); err == nil && st != nil && st.end == m.end {
+		if st, err := p.readState(stateFile); err == nil && st != nil && st.end == m.end {
 			p.checkpoints = st.end
 			p.adopt(st, m.logStart)
 			return nil

@@ -37,7 +37,7 @@ func (p *Partition) recover() error {
 		if err := l.Reset(uint64(logStart)); err != nil {
 			return err
 		}
-		st = newState(logStart)
+		st = p.newState(logStart)
 	}
 	if err := p.dropCheckpoints(st.end); err != nil {
 		return err
@@ -57,16 +57,16 @@ func (p *Partition) recoverEmpty(l *wal.Log) error {
 	if err := p.dropCheckpoints(-1); err != nil {
 		return err
 	}
-	p.adopt(newState(end), end)
+	p.adopt(p.newState(end), end)
 	return nil
 }
 
 // rebuild returns the state of the log's batches with base offsets from first to
 // below end, beginning at the newest checkpoint that fits the log.
 func (p *Partition) rebuild(l *wal.Log, first, end int64) (*state, error) {
-	st := newState(first)
+	st := p.newState(first)
 	for _, name := range []string{stateFile, oldStateFile} {
-		c, err := readState(p.cfg.FS, p.path(name))
+		c, err := p.readState(name)
 		if err != nil {
 			p.cfg.Logger.Warn("partition checkpoint ignored", "dir", p.cfg.Dir, "file", name, "err", err)
 			continue
@@ -145,7 +145,7 @@ func (p *Partition) dropCheckpoints(end int64) error {
 	p.checkpoints = -1
 	removed := false
 	for _, name := range []string{stateFile, oldStateFile} {
-		c, err := readState(p.cfg.FS, p.path(name))
+		c, err := p.readState(name)
 		if err == nil && c == nil {
 			continue
 		}

@@ -8,8 +8,18 @@ import (
 	"github.com/vivarium-go/vivarium/mq/internal/batch"
 )
 
-// indexBytes is how many bytes of log lie between entries of the time index.
+// indexBytes is how many bytes of log lie between entries of the time index,
+// where segments are large.
 const indexBytes = 256 << 10
+
+// indexEvery is indexBytes for segments of the given size (0: the default), so
+// small that retention by time can tell segments apart.
+func indexEvery(segmentBytes int64) int64 {
+	if segmentBytes <= 0 {
+		return indexBytes
+	}
+	return min(max(segmentBytes/16, 1), indexBytes)
+}
 
 // indexEntry says that all batches below Offset, where a batch begins, have
 // timestamps of at most Max.
@@ -28,11 +38,19 @@ type state struct {
 	producers  map[int64]*producer
 	index      []indexEntry
 	sinceIndex int64 // bytes since the last entry of the index
+	indexEvery int64 // not part of the checkpoint
 }
 
 // newState is the state of an empty log that begins at offset.
-func newState(offset int64) *state {
-	return &state{end: offset, lastBase: -1, maxTime: math.MinInt64, producers: map[int64]*producer{}}
+func newState(offset, indexEvery int64) *state {
+	return &state{
+		end: offset, lastBase: -1, maxTime: math.MinInt64, producers: map[int64]*producer{}, indexEvery: indexEvery,
+	}
+}
+
+// newState is the state of an empty log of this partition.
+func (p *Partition) newState(offset int64) *state {
+	return newState(offset, indexEvery(p.cfg.SegmentBytes))
 }
 
 // apply adds a batch b of the log with header h. The errors, about offsets,
@@ -53,7 +71,7 @@ func (s *state) apply(h *batch.Header, b []byte) error {
 			return fmt.Errorf("%w: %w", ErrCorrupt, err)
 		}
 	}
-	if s.sinceIndex >= indexBytes {
+	if s.sinceIndex >= s.indexEvery {
 		s.index = append(s.index, indexEntry{Offset: h.BaseOffset, Max: s.maxTime})
 		s.sinceIndex = 0
 	}

@@ -127,7 +127,7 @@ func (p *Partition) startAt(offset int64) error {
 			return p.fail(err)
 		}
 	}
-	p.replaceState(newState(offset), offset)
+	p.replaceState(p.newState(offset), offset)
 	return nil
 }
 
