@@ -1,0 +1,38 @@
+// Package zk is a replicated coordination service that lives in a Go program:
+// znodes in a tree, with versions, watches, sessions and ephemerals, kept by an
+// ensemble of servers that elect a leader. Servers and client speak the protocol
+// of Apache ZooKeeper, so that any ZooKeeper client works on these servers, and
+// this client works on Apache ZooKeeper.
+//
+// # An ensemble in this process
+//
+// [StartEnsemble] starts one, in memory unless told otherwise, over a network
+// inside the process. [Ensemble.Connect] opens a client; [Connect] opens one of
+// an ensemble anywhere. Package zktest does both in a line, for tests.
+//
+// # Servers of one's own
+//
+// [StartServer] starts one server from a [Config]: its id, the ensemble, where
+// clients are heard, a data directory. Networks and disks are what the Config
+// says: TCP or memory, a directory or none. [Server.Ready] waits for a leader.
+//
+// # What is promised
+//
+//   - A write that was acknowledged is in the synced log of a majority, and is
+//     never lost while a majority's disks survive.
+//   - Writes are linearizable. The requests of one session take effect in their
+//     order, and the zxids that it sees never decrease, on whatever server.
+//   - A read shows the state at the zxid that its reply carries. A read after
+//     [Client.Sync] shows at least what was committed when the sync was asked for.
+//   - An ephemeral ends with its session, everywhere, once.
+//   - A watch fires before its session reads what it announces.
+//   - A write whose answer was lost with a connection has an unknown outcome, and
+//     its error says so: [ErrConnectionLoss].
+//
+// # Errors
+//
+// Those of the protocol are constants of type [Error], to be tested with
+// errors.Is; a call's error is an [*OpError] that names operation and path.
+//
+// DESIGN.md in this directory is for those who change this package.
+package zk
