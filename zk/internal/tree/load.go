@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"strings"
 
 	"github.com/vivarium-go/vivarium/zk/internal/jute"
 )
@@ -181,7 +180,7 @@ func (l *Loader) session(d *decoder) {
 
 func (l *Loader) property(d *decoder) {
 	l.properties++
-	e := l.t.newEntry(propertiesRoot + strings.Clone(d.text()))
+	e := l.t.newEntry(propertiesRoot + d.text())
 	v := &version{znode: znode{kind: kindProperty, data: bytes.Clone(d.blob()), mzxid: d.varint()}}
 	if d.err == nil && (len(e.path) == len(propertiesRoot) || v.data == nil) {
 		d.fail("impossible property")
@@ -222,12 +221,12 @@ func (l *Loader) znode(d *decoder) {
 	if d.err != nil {
 		return
 	}
-	path := string(l.path)
-	if reason := l.impossible(path, v); reason != "" {
+	e := l.t.newEntry(string(l.path))
+	if reason := l.impossible(e.path, v); reason != "" {
 		d.fail(reason)
 		return
 	}
-	l.plant(d, l.t.newEntry(path), v)
+	l.plant(d, e, v)
 }
 
 // impossible says what keeps a znode from being where it is.

@@ -190,8 +190,8 @@ func checkSwept(t *testing.T, tr *Tree) {
 	entries := 0
 	for i := range tr.table.shards {
 		if p := tr.table.shards[i].slots.Load(); p != nil {
-			for j := range *p {
-				e := (*p)[j].Load()
+			for j := range p.s {
+				e := p.s[j].e.Load()
 				if e == nil || e == removed {
 					continue
 				}

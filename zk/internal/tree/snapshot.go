@@ -133,7 +133,9 @@ func (s *Snapshot) push(entries ...*entry) {
 
 func (s *Snapshot) at(e *entry) *version {
 	v := e.at(s.zxid)
-	invariant.Check(v != nil && !v.deleted, "snapshot of zxid %#x lost %q", s.zxid, e.path)
+	if v == nil || v.deleted {
+		invariant.Check(false, "snapshot of zxid %#x lost %q", s.zxid, e.path)
+	}
 	return v
 }
 

@@ -7,10 +7,13 @@ import (
 
 // table maps paths to entries. One goroutine writes; any number read without locks.
 //
-// It is 256 open-addressed arrays of entry pointers, probed linearly and chosen by the top bits of the hash, so that growing
-// copies a 256th of the tree at a time. A slot goes from empty to an entry, to a removed mark, perhaps to another entry, never
-// back to empty except by a copy to a new array. A reader therefore finds every entry that was there during its whole search; one
-// inserted meanwhile it may miss, which is right, since that entry's versions lie above the zxid that the reader reads.
+// It is 256 open-addressed arrays of slots, probed linearly and chosen by the top bits of the hash, so that growing copies a 256th
+// of the tree at a time. A slot goes from empty to an entry, to a removed mark, perhaps to another entry, never back to empty
+// except by a copy to a new array. A reader therefore finds every entry that was there during its whole search; one inserted
+// meanwhile it may miss, which is right, since that entry's versions lie above the zxid that the reader reads.
+//
+// The hashes in the slots spare readers entries that are not theirs. They are hints: one that belongs to the slot's former entry
+// makes a reader miss an entry that was inserted during its search, or compare a path for nothing.
 //
 // The seed of the hash is random, so that clients cannot choose paths that collide. Nothing that the tree returns depends on it.
 type table struct {
@@ -20,12 +23,20 @@ type table struct {
 }
 
 type shard struct {
-	slots atomic.Pointer[[]slot]
+	slots atomic.Pointer[slots]
 	live  int // entries
 	used  int // entries and removed marks
 }
 
-type slot = atomic.Pointer[entry]
+type slots struct {
+	mask uint64 // their number - 1
+	s    []slot
+}
+
+type slot struct {
+	hash atomic.Uint64 // written before entry
+	e    atomic.Pointer[entry]
+}
 
 // removed marks a slot whose entry is gone. Its path is no key.
 var removed = &entry{path: "\xff"}
@@ -37,89 +48,88 @@ func (tb *table) hash(path string) uint64 { return maphash.String(tb.seed, path)
 // find returns the entry of a path, or nil.
 func (tb *table) find(path string) *entry {
 	h := tb.hash(path)
-	p := tb.shards[h>>56].slots.Load()
-	if p == nil {
+	a := tb.shards[h>>56].slots.Load()
+	if a == nil {
 		return nil
 	}
-	slots := *p
-	mask := uint64(len(slots) - 1)
-	for i := h & mask; ; i = (i + 1) & mask {
-		e := slots[i].Load()
+	for i := h & a.mask; ; i = (i + 1) & a.mask {
+		s := &a.s[i]
+		e := s.e.Load()
 		if e == nil {
 			return nil
 		}
-		if e.hash == h && e.path == path {
+		if s.hash.Load() == h && e.path == path {
 			return e
 		}
 	}
 }
 
-// insert adds an entry whose path is not in the table, and sets its hash.
+// insert adds an entry whose path is not in the table.
 func (tb *table) insert(e *entry) {
-	e.hash = tb.hash(e.path)
-	s := &tb.shards[e.hash>>56]
-	p := s.slots.Load()
-	if p == nil || (s.used+1)*3 > len(*p)*2 {
-		p = s.grow()
+	h := tb.hash(e.path)
+	sh := &tb.shards[h>>56]
+	a := sh.slots.Load()
+	if a == nil || (sh.used+1)*3 > len(a.s)*2 {
+		a = sh.grow()
 	}
-	slots := *p
-	mask := uint64(len(slots) - 1)
-	for i := e.hash & mask; ; i = (i + 1) & mask {
-		old := slots[i].Load()
-		if old == nil || old == removed {
-			if old == nil {
-				s.used++
-			}
-			slots[i].Store(e)
-			s.live++
-			tb.live++
-			return
+	i := h & a.mask
+	for {
+		old := a.s[i].e.Load()
+		if old == nil {
+			sh.used++
 		}
+		if old == nil || old == removed {
+			break
+		}
+		i = (i + 1) & a.mask
 	}
+	a.s[i].hash.Store(h)
+	a.s[i].e.Store(e)
+	sh.live++
+	tb.live++
 }
 
 // grow copies the shard into an array that is at most a third full.
-func (s *shard) grow() *[]slot {
+func (sh *shard) grow() *slots {
 	size := shardSlotsMin
-	for size < (s.live+1)*3 {
+	for size < (sh.live+1)*3 {
 		size *= 2
 	}
-	slots := make([]slot, size)
-	mask := uint64(size - 1)
-	if p := s.slots.Load(); p != nil {
-		for i := range *p {
-			e := (*p)[i].Load()
+	a := &slots{mask: uint64(size - 1), s: make([]slot, size)}
+	if old := sh.slots.Load(); old != nil {
+		for i := range old.s {
+			e, h := old.s[i].e.Load(), old.s[i].hash.Load()
 			if e == nil || e == removed {
 				continue
 			}
-			j := e.hash & mask
-			for slots[j].Load() != nil {
-				j = (j + 1) & mask
+			j := h & a.mask
+			for a.s[j].e.Load() != nil {
+				j = (j + 1) & a.mask
 			}
-			slots[j].Store(e)
+			a.s[j].hash.Store(h)
+			a.s[j].e.Store(e)
 		}
 	}
-	s.used = s.live
-	s.slots.Store(&slots)
-	return &slots
+	sh.used = sh.live
+	sh.slots.Store(a)
+	return a
 }
 
 // remove takes an entry out, if it is in.
 func (tb *table) remove(e *entry) {
-	s := &tb.shards[e.hash>>56]
-	p := s.slots.Load()
-	if p == nil {
+	h := tb.hash(e.path)
+	sh := &tb.shards[h>>56]
+	a := sh.slots.Load()
+	if a == nil {
 		return
 	}
-	slots := *p
-	mask := uint64(len(slots) - 1)
-	for i := e.hash & mask; ; i = (i + 1) & mask {
-		switch slots[i].Load() {
+	for i := h & a.mask; ; i = (i + 1) & a.mask {
+		switch a.s[i].e.Load() {
 		case nil:
 			return
 		case e:
-			slots[i].Store(removed)
-			s.live--
+			a.s[i].e.Store(removed)
+			sh.live--
 			tb.live--
 			return
 		}

@@ -5,7 +5,6 @@ import "sync/atomic"
 // entry is what a path leads to. It outlives its znode by as long as a reader or snapshot may want an older version.
 type entry struct {
 	path    string
-	hash    uint64 // the table's
 	pathSum uint64 // the digest's, the same on every server
 	head    atomic.Pointer[version]
 	parent  *entry // the writer's; nil for roots
