@@ -25,25 +25,26 @@ func TestCrashEverywhere(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 1))
 	points, states := 0, 0
 	var m *model
-	crash := func(op vfs.Op) {
+	crash := func(op vfs.Op) error {
 		points++
 		for disk := range mem.Crashes(vfs.CrashOptions{ExhaustiveMax: exhaustive, Random: random, Rand: rng}) {
 			states++
 			saved := disk.Clone()
 			if err := m.check(disk, func(d *vfs.Mem) *vfs.Mem { return d.CrashClone(rng) }); err != nil {
 				dump(t, saved)
-				t.Fatalf("crash point %d (before %s %s %d+%d, %d steps done), state %d: %v", points, op.Kind, op.Name, op.Off, op.Len, m.done, states, err)
+				return fmt.Errorf("crash point %d (before %s %s %d+%d, %d steps done), state %d: %w", points, op.Kind, op.Name, op.Off, op.Len, m.done, states, err)
 			}
 		}
+		return nil
 	}
 	m = newModel(vfs.Inject(mem, func(op vfs.Op) error {
 		if op.Changes() {
-			crash(op)
+			return crash(op)
 		}
 		return nil
 	}))
 	require.NoError(t, m.workload())
-	crash(vfs.Op{})
+	require.NoError(t, crash(vfs.Op{}))
 	t.Logf("%d crash points, %d states, each crashed 4 times more", points, states)
 	require.Greater(t, points, 80)
 	require.Greater(t, states, 1000)
