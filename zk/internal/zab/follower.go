@@ -282,8 +282,10 @@ func (p *Peer) onCommit(z Zxid) {
 }
 
 func (p *Peer) onPing(m Message) {
+	sent, seen := m.Flags.has(FlagNewLeader), p.fl.phase >= followerNewLeader
 	switch {
-	case m.Flags.has(FlagNewLeader) && (p.fl.phase < followerNewLeader || m.Zxid > p.win.last()):
+	case sent != seen, sent && m.Zxid > p.win.last():
+		// Something was lost, or the leader has begun this session again because a copy of its first message came late.
 		p.resync()
 		return
 	case m.Flags.has(FlagEstablished):

@@ -26,7 +26,7 @@ func simBatch(name string) sim.Batch {
 			"role.failed", "role.epoch-skipped", "barrier.answered", "r3.wiped-start", "r3.synchronized", "disk.truncated", "disk.error",
 			"crash.lost-unsynced", "crash.torn-write", "crash.between-effects", "snapshot.wanted", "net.lost", "net.cut", "net.stale",
 			"net.duplicated", "net.slow", "fault.crash", "fault.crash-leader", "fault.crash-all", "fault.wipe", "fault.partition",
-			"fault.one-way", "fault.isolate-leader", "fault.reset", "fault.pause", "fault.disk-error", "fault.slow-disk", "servers.1", "servers.3", "servers.5",
+			"fault.one-way", "fault.isolate-leader", "fault.reset", "fault.usurp", "fault.pause", "fault.disk-error", "fault.slow-disk", "servers.1", "servers.3", "servers.5",
 		},
 	}
 }
@@ -117,6 +117,7 @@ func (c *simCluster) load(until time.Duration) {
 
 // settle heals a majority, which must get on, then everybody, who must become equal.
 func (c *simCluster) settle(r *rand.Rand, check func() error) error {
+	c.calm = true
 	c.net.Calm()
 	c.fsync, c.slowDisk = time.Millisecond, 0
 	voters := 0

@@ -52,6 +52,7 @@ type simCluster struct {
 	rLoad  *rand.Rand
 	codec  bool // messages go through their encoding
 
+	calm     bool          // the chaos is over
 	fsync    time.Duration // mean
 	slowDisk ServerID
 
@@ -211,6 +212,9 @@ func (c *simCluster) drain(nd *simNode) {
 		if !ok {
 			return
 		}
+		if rd.Role != nil {
+			c.checkRole(nd, *rd.Role) // before a crash among the effects below hides it
+		}
 		if rd.Persist != nil {
 			c.persist(nd, rd.Persist, rd.AfterSync)
 		}
@@ -242,7 +246,6 @@ func (c *simCluster) roleChanged(nd *simNode, r Role) {
 		c.e.Mark("role.resync")
 	}
 	nd.role = r
-	c.checkRole(nd, r)
 	if r.State != Failed {
 		return
 	}

@@ -26,6 +26,7 @@ func (c *simCluster) faults() []sim.Fault {
 		{Name: "one-way", Mean: 6 * time.Second, Do: c.oneWay},
 		{Name: "isolate-leader", Mean: 6 * time.Second, Do: c.isolateLeader},
 		{Name: "reset", Mean: 3 * time.Second, Do: c.resetConn},
+		{Name: "usurp", Mean: 8 * time.Second, Do: c.usurp},
 		{Name: "heal", Mean: 4 * time.Second, Always: true, Do: func(*rand.Rand) bool { c.net.Heal(); return false }},
 	}...)
 }
@@ -74,24 +75,24 @@ func (c *simCluster) restartLater(r *rand.Rand, nd *simNode) {
 
 func (c *simCluster) killAll(r *rand.Rand) bool {
 	for _, nd := range c.nodes {
-		c.kill(r, nd2(nd))
+		if nd.peer != nil {
+			c.kill(r, nd)
+		}
 	}
 	return true
-}
-
-func nd2(nd *simNode) *simNode {
-	if nd.peer == nil {
-		return nil
-	}
-	return nd
 }
 
 // wipeOne takes away a disk, unless a quorum's disks would then be lost.
 func (c *simCluster) wipeOne(r *rand.Rand) bool {
 	nd := c.pick(r)
-	if nd == nil {
+	if nd == nil || !c.wipeIfSafe(nd) {
 		return false
 	}
+	c.restartLater(r, nd)
+	return true
+}
+
+func (c *simCluster) wipeIfSafe(nd *simNode) bool {
 	lost := 1
 	for _, o := range c.nodes {
 		if o != nd && !o.disk.voter() {
@@ -102,7 +103,6 @@ func (c *simCluster) wipeOne(r *rand.Rand) bool {
 		return false
 	}
 	c.wipe(nd)
-	c.restartLater(r, nd)
 	return true
 }
 
@@ -153,6 +153,53 @@ func (c *simCluster) isolateLeader(*rand.Rand) bool {
 		return false
 	}
 	c.net.Isolate(int(nd.id) - 1)
+	return true
+}
+
+// usurp cuts the leader off with a minority, lets the others elect another, and then moves one of these, restarted or wiped, back to the
+// old leader's side before that one has noticed.
+func (c *simCluster) usurp(r *rand.Rand) bool {
+	old := c.leader()
+	if old == nil {
+		return false
+	}
+	c.net.Heal()
+	side := make([]int, len(c.nodes))
+	var moved *simNode
+	stay := c.quorum - 2 // who stays with the old leader
+	for _, i := range r.Perm(len(c.nodes)) {
+		nd := c.nodes[i]
+		switch {
+		case nd == old:
+		case stay > 0:
+			stay--
+		default:
+			side[i], moved = 1, nd
+		}
+	}
+	for a := range side {
+		for b := range a {
+			if side[a] != side[b] {
+				c.net.ResetConn(a, b)
+			}
+		}
+	}
+	c.e.After(c.net.Faults().Delay, func() { c.net.Partition(side) })
+	c.e.After(time.Duration(sim.LogUniform(r, 2e7, 4e8)), func() {
+		if moved.peer == nil || c.calm {
+			return
+		}
+		if sim.Chance(r, 0.3) {
+			c.crash(moved)
+		} else if !c.wipeIfSafe(moved) {
+			return
+		}
+		c.net.Heal()
+		side[moved.id-1] = 0
+		c.net.Partition(side)
+		c.start(moved)
+		c.e.After(sim.Exp(r, time.Second), c.net.Heal)
+	})
 	return true
 }
 
