@@ -98,6 +98,7 @@ func (s *state) encode() []byte {
 	return seal(stateMagic, func(b []byte) []byte {
 		b = binary.AppendVarint(b, s.end)
 		b = binary.AppendVarint(b, s.lastBase)
+		b = binary.AppendVarint(b, int64(s.lastEpoch))
 		b = binary.BigEndian.AppendUint32(b, s.lastCRC)
 		b = binary.AppendVarint(b, s.maxTime)
 		b = binary.AppendUvarint(b, uint64(len(s.epochs)))
@@ -185,6 +186,7 @@ func decodeState(b []byte) (*state, error) {
 	f := fields{b: b}
 	s := newState(f.int(), indexBytes)
 	s.lastBase = f.int()
+	s.lastEpoch = int32(f.int())
 	s.lastCRC = binary.BigEndian.Uint32(f.raw(4))
 	s.maxTime = f.int()
 	for range f.count(2) {

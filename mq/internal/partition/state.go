@@ -32,6 +32,7 @@ type indexEntry struct {
 type state struct {
 	end        int64 // log end offset
 	lastBase   int64 // base offset of the last batch, -1 if there is none
+	lastEpoch  int32 // its leader epoch
 	lastCRC    uint32
 	maxTime    int64 // of all batches, MinInt64 if there is none
 	epochs     epochs
@@ -44,7 +45,7 @@ type state struct {
 // newState is the state of an empty log that begins at offset.
 func newState(offset, indexEvery int64) *state {
 	return &state{
-		end: offset, lastBase: -1, maxTime: math.MinInt64, producers: map[int64]*producer{}, indexEvery: indexEvery,
+		end: offset, lastBase: -1, lastEpoch: -1, maxTime: math.MinInt64, producers: map[int64]*producer{}, indexEvery: indexEvery,
 	}
 }
 
@@ -78,7 +79,7 @@ func (s *state) apply(h *batch.Header, b []byte) error {
 	s.sinceIndex += int64(len(b))
 	s.maxTime = max(s.maxTime, h.MaxTimestamp)
 	s.epochs = s.epochs.assign(h.LeaderEpoch, h.BaseOffset)
-	s.end, s.lastBase, s.lastCRC = h.NextOffset(), h.BaseOffset, h.CRC
+	s.end, s.lastBase, s.lastEpoch, s.lastCRC = h.NextOffset(), h.BaseOffset, h.LeaderEpoch, h.CRC
 	if h.IsIdempotent() {
 		p := s.producers[h.ProducerID]
 		if p == nil {
@@ -102,6 +103,20 @@ func (s *state) raiseStart(start int64) {
 		i++
 	}
 	s.index = slices.Delete(s.index, 0, i)
+}
+
+// dropEmptyEpochs forgets the epochs after the last batch's: what StartEpoch
+// recorded and nothing was appended in. A follower that kept them would ask its
+// leader about epochs that no other replica has, without end (K7).
+func (s *state) dropEmptyEpochs() {
+	for len(s.epochs) > 0 && s.epochs.latest() > s.lastEpoch {
+		s.epochs = s.epochs[:len(s.epochs)-1]
+	}
+	if len(s.epochs) == 0 && s.lastBase >= 0 {
+		// The last batch's epoch began at the log end, since all records before
+		// were deleted, and an empty one took its place.
+		s.epochs = append(s.epochs, epochStart{s.lastEpoch, s.end})
+	}
 }
 
 // seekTime returns an offset before which no batch has a timestamp of ts or

@@ -24,7 +24,7 @@ func (p *Partition) TruncateTo(epoch int32, offset int64) (int64, error) {
 	}
 	if offset >= p.leo.Load() {
 		p.mu.Lock()
-		p.mu.st.epochs = p.mu.st.epochs.truncateEnd(p.leo.Load())
+		p.mu.st.dropEmptyEpochs()
 		p.mu.Unlock()
 		return p.leo.Load(), nil
 	}
@@ -67,6 +67,10 @@ func (p *Partition) truncate(offset int64) error {
 	if keep < 0 {
 		return p.startAt(min(offset, p.logStart.Load()))
 	}
+	logStart := min(p.logStart.Load(), end)
+	if err := p.lowerStart(logStart); err != nil {
+		return err
+	}
 	if err := p.dropCheckpoints(end); err != nil {
 		return err
 	}
@@ -78,7 +82,6 @@ func (p *Partition) truncate(offset int64) error {
 	if err != nil {
 		return err
 	}
-	logStart := min(p.logStart.Load(), end)
 	st.raiseStart(logStart)
 	p.replaceState(st, logStart)
 	return nil
@@ -113,12 +116,15 @@ func (p *Partition) startAt(offset int64) error {
 	if p.exists {
 		l, err := p.touch()
 		if err == nil {
+			err = p.lowerStart(offset)
+		}
+		if err == nil {
 			err = p.dropCheckpoints(-1)
 		}
 		if err == nil {
 			err = l.Reset(uint64(offset))
 		}
-		if err == nil && p.meta.logStart != offset {
+		if err == nil && p.meta.logStart < offset {
 			m := p.meta
 			m.logStart = offset
 			err = p.writeMeta(m)
@@ -129,6 +135,18 @@ func (p *Partition) startAt(offset int64) error {
 	}
 	p.replaceState(p.newState(offset), offset)
 	return nil
+}
+
+// lowerStart lowers the log start offset in the meta file, before the log is cut
+// below it: a start above the log's end would say, after a crash, that the
+// records that come in between are deleted.
+func (p *Partition) lowerStart(offset int64) error {
+	if p.meta.logStart <= offset {
+		return nil
+	}
+	m := p.meta
+	m.logStart = offset
+	return p.writeMeta(m)
 }
 
 // replaceState publishes what a truncation left.
