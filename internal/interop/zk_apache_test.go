@@ -45,7 +45,7 @@ type apacheServer struct {
 func startApache(t testing.TB, n int) *target {
 	t.Helper()
 	needApache(t)
-	tg := &target{name: "apache", apache: true}
+	tg := &target{name: "apache", apache: true, ttl: true}
 	ports := freePorts(t, 3*n)
 	var members strings.Builder
 	for i := range n {

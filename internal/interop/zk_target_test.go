@@ -16,6 +16,7 @@ import (
 type target struct {
 	name    string
 	apache  bool // Apache ZooKeeper 3.8, which differs from 3.9 where the flows say so
+	ttl     bool // it has znodes with a time to live
 	servers []string
 	network zk.Network // nil: TCP
 	kill    func(i int)
