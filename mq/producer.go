@@ -176,9 +176,6 @@ func (p *Producer) send(ctx context.Context, r *Record, entry producerEntry) err
 	if err != nil {
 		return &OpError{Op: "send to", Subject: r.Topic, Err: err}
 	}
-	if r.Timestamp.IsZero() {
-		r.Timestamp = time.UnixMilli(time.Now().UnixMilli())
-	}
 	if !p.buffered.acquire(int64(size)) {
 		if err := p.buffered.wait(ctx, p.ctx, int64(size)); err != nil {
 			return &OpError{Op: "send to", Subject: r.Topic, Err: err}
@@ -191,7 +188,6 @@ func (p *Producer) send(ctx context.Context, r *Record, entry producerEntry) err
 		p.buffered.release(int64(size))
 		return &OpError{Op: "send to", Subject: TopicPartition{r.Topic, number}.String(), Err: ErrUnknownTopicOrPartition}
 	}
-	r.Partition, r.Offset, r.LeaderEpoch = number, -1, -1
 	if err := partitions[number].add(r, entry, size); err != nil {
 		p.buffered.release(int64(size))
 		return &OpError{Op: "send to", Subject: TopicPartition{r.Topic, number}.String(), Err: err}

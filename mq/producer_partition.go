@@ -60,6 +60,10 @@ func (pp *producerPartition) add(r *Record, entry producerEntry, size int) error
 	if pp.closed {
 		return ErrClosed
 	}
+	r.Partition, r.Offset, r.LeaderEpoch = pp.number, -1, -1
+	if r.Timestamp.IsZero() {
+		r.Timestamp = time.UnixMilli(time.Now().UnixMilli())
+	}
 	pp.headers = pp.headers[:0]
 	for _, h := range r.Headers {
 		pp.headers = append(pp.headers, batch.RecordHeader(h))
