@@ -50,10 +50,10 @@ type partitionView struct {
 // addr returns the address of a broker.
 func (v *clusterView) addr(id int32) (string, bool) {
 	b, ok := v.brokers[id]
-	return hostPort(b.Host, b.Port), ok
+	return joinAddr(b.Host, b.Port), ok
 }
 
-func hostPort(host string, port int32) string { return net.JoinHostPort(host, strconv.Itoa(int(port))) }
+func joinAddr(host string, port int32) string { return net.JoinHostPort(host, strconv.Itoa(int(port))) }
 
 // leader returns the leader of a partition and its epoch; ok is false if there is none at the moment or the partition is not known.
 func (v *clusterView) leader(topic string, partition int32) (id, epoch int32, ok bool) {

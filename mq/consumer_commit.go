@@ -123,7 +123,7 @@ func (g *consumerGroup) commit(ctx context.Context, items []commitItem) error {
 }
 
 // fetchCommitted asks for the group's offsets of the given partitions, or of all for nil.
-func (k *groupCoordinator) fetchCommitted(ctx context.Context, partitions []TopicPartition) (map[TopicPartition]CommittedOffset, error) {
+func (k *groupClient) fetchCommitted(ctx context.Context, partitions []TopicPartition) (map[TopicPartition]CommittedOffset, error) {
 	req := kmsg.NewPtrOffsetFetchRequest()
 	req.Group = k.group
 	req.RequireStable = true

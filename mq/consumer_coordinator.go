@@ -8,8 +8,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// groupCoordinator finds a group's coordinator and sends requests to it.
-type groupCoordinator struct {
+// groupClient finds a group's coordinator and sends requests to it.
+type groupClient struct {
 	c     *Client
 	group string
 	mu    struct {
@@ -21,7 +21,7 @@ type groupCoordinator struct {
 }
 
 // find returns the coordinator's address, asking the cluster if it is not known. One attempt.
-func (k *groupCoordinator) find(ctx context.Context) (string, error) {
+func (k *groupClient) find(ctx context.Context) (string, error) {
 	k.mu.Lock()
 	known, addr := k.mu.known, k.mu.addr
 	k.mu.Unlock()
@@ -40,19 +40,19 @@ func (k *groupCoordinator) find(ctx context.Context) (string, error) {
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.mu.known, k.mu.broker, k.mu.addr = true, r.NodeID, hostPort(r.Host, r.Port)
+	k.mu.known, k.mu.broker, k.mu.addr = true, r.NodeID, joinAddr(r.Host, r.Port)
 	return k.mu.addr, nil
 }
 
 // forget makes the next request ask again.
-func (k *groupCoordinator) forget() {
+func (k *groupClient) forget() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.mu.known = false
 }
 
 // once sends req to the coordinator in one attempt. After a failure the coordinator is looked for anew.
-func (k *groupCoordinator) once(ctx context.Context, lane int32, req kmsg.Request, check func(kmsg.Response) error) error {
+func (k *groupClient) once(ctx context.Context, lane int32, req kmsg.Request, check func(kmsg.Response) error) error {
 	addr, err := k.find(ctx)
 	if err != nil {
 		return &notSentError{err}
@@ -68,7 +68,7 @@ func (k *groupCoordinator) once(ctx context.Context, lane int32, req kmsg.Reques
 }
 
 // do sends req until the coordinator has answered with something that is not temporary, or ctx ends.
-func (k *groupCoordinator) do(ctx context.Context, req kmsg.Request, check func(kmsg.Response) error) error {
+func (k *groupClient) do(ctx context.Context, req kmsg.Request, check func(kmsg.Response) error) error {
 	sent := false
 	err := k.c.retry(ctx, func() error {
 		err := k.once(ctx, sharedLane, req, check)

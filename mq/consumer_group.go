@@ -18,7 +18,7 @@ import (
 type consumerGroup struct {
 	c           *Consumer
 	lane        int32 // of joins and heartbeats: a join is answered when all have joined
-	coordinator groupCoordinator
+	coordinator groupClient
 	counts      map[string]int32 // as leader, what the assignment was made for; used by run only
 
 	mu struct {
@@ -29,7 +29,7 @@ type consumerGroup struct {
 }
 
 func newConsumerGroup(c *Consumer) *consumerGroup {
-	g := &consumerGroup{c: c, lane: c.c.pool.newLane(), coordinator: groupCoordinator{c: c.c, group: c.cfg.Group}}
+	g := &consumerGroup{c: c, lane: c.c.pool.newLane(), coordinator: groupClient{c: c.c, group: c.cfg.Group}}
 	g.mu.generation = -1
 	return g
 }
