@@ -17,18 +17,29 @@ func TestClientOnApache(t *testing.T) {
 
 // TestClientOnOurs runs zk.Client on our servers.
 func TestClientOnOurs(t *testing.T) {
-	for _, memory := range []bool{true, false} {
-		name := map[bool]string{true: "memory", false: "tcp"}[memory]
-		t.Run(name, func(t *testing.T) {
-			tg := startOurs(t, 3, memory)
-			tg.run(t, clientFlows)
-			tg.run(t, watchFlows)
-			tg.run(t, failoverFlows)
-		})
-	}
-	t.Run("one", func(t *testing.T) {
-		tg := startOurs(t, 1, true)
+	onOurs(t, func(t *testing.T, tg *target) {
 		tg.run(t, clientFlows)
 		tg.run(t, watchFlows)
+		if len(tg.servers) > 1 {
+			tg.run(t, failoverFlows)
+		}
 	})
+}
+
+// TestGoZookeeperOnApache shows that the flows of go-zookeeper are right.
+func TestGoZookeeperOnApache(t *testing.T) {
+	startApache(t, 1).run(t, goClientFlows)
+}
+
+// TestGoZookeeperOnOurs runs go-zookeeper on our servers.
+func TestGoZookeeperOnOurs(t *testing.T) {
+	onOurs(t, func(t *testing.T, tg *target) { tg.run(t, goClientFlows) })
+}
+
+// onOurs tells a story to ensembles of ours: three servers in memory, three over
+// TCP, and one.
+func onOurs(t *testing.T, tell func(t *testing.T, tg *target)) {
+	t.Run("memory", func(t *testing.T) { tell(t, startOurs(t, 3, true)) })
+	t.Run("tcp", func(t *testing.T) { tell(t, startOurs(t, 3, false)) })
+	t.Run("one", func(t *testing.T) { tell(t, startOurs(t, 1, true)) })
 }
