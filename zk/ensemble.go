@@ -33,7 +33,7 @@ type EnsembleConfig struct {
 	// Clients says where a server hears its clients. Nil: see Network.
 	Clients func(id int64) []Endpoint
 	// Server is what every server's configuration begins as: limits and times.
-	// Its TickTime is 50 ms if zero.
+	// Its TickTime is 50 ms if zero, its SyncLimit 10.
 	Server Config
 	Seed   uint64       // what a killed server's memory disk had written; 0: random
 	Logger *slog.Logger // nil: nothing is logged
@@ -59,9 +59,10 @@ type member struct {
 }
 
 const (
-	ensembleTickTime = 50 * time.Millisecond
-	clientPort       = 2181
-	peerPort         = 2888
+	ensembleTickTime  = 50 * time.Millisecond
+	ensembleSyncLimit = 10 // a dead peer is noticed at once; this is for those that vanish
+	clientPort        = 2181
+	peerPort          = 2888
 )
 
 // StartEnsemble starts an ensemble and returns when every server serves
@@ -135,6 +136,7 @@ func (e *Ensemble) arrange(ctx context.Context, cfg *EnsembleConfig) error {
 		m.cfg.ID, m.cfg.Servers, m.cfg.Peers, m.cfg.Logger = id, specs, networks[id], e.log
 		m.cfg.Bootstrap = bootstrap
 		setDefault(&m.cfg.TickTime, ensembleTickTime)
+		setDefault(&m.cfg.SyncLimit, ensembleSyncLimit)
 		if cfg.Clients != nil {
 			m.cfg.Clients = cfg.Clients(id)
 			continue

@@ -20,6 +20,10 @@ import (
 	"github.com/vivarium-go/vivarium/zk/internal/zab"
 )
 
+// historyEntriesMax is how many entries a server keeps in memory for peers that
+// were away for a moment: some tenths of a second of the heaviest load.
+const historyEntriesMax = 1 << 17
+
 // ErrServerClosed is why a server that was closed or shut down does nothing.
 var ErrServerClosed = errors.New("zk: server closed")
 
@@ -166,11 +170,12 @@ func (s *Server) recover() error {
 	ticks := func(d time.Duration) int { return max(1, int(d/s.tick)) }
 	pc := zab.Config{
 		ID: zab.ServerID(s.cfg.ID), Rand: s.rand,
-		PingTicks:      ticks(s.cfg.TickTime / 2),
-		SyncLimitTicks: max(ticks(s.cfg.TickTime*time.Duration(s.cfg.SyncLimit)), ticks(s.cfg.TickTime/2)+1),
-		InitLimitTicks: ticks(s.cfg.TickTime * time.Duration(s.cfg.InitLimit)),
-		FinalizeTicks:  ticks(min(s.cfg.TickTime, 200*time.Millisecond)),
-		ResendTicks:    ticks(min(s.cfg.TickTime, 200*time.Millisecond)),
+		PingTicks:        ticks(s.cfg.TickTime / 2),
+		SyncLimitTicks:   max(ticks(s.cfg.TickTime*time.Duration(s.cfg.SyncLimit)), ticks(s.cfg.TickTime/2)+1),
+		InitLimitTicks:   ticks(s.cfg.TickTime * time.Duration(s.cfg.InitLimit)),
+		FinalizeTicks:    ticks(min(s.cfg.TickTime, 200*time.Millisecond)),
+		ResendTicks:      ticks(min(s.cfg.TickTime, 200*time.Millisecond)),
+		WindowEntriesMax: historyEntriesMax,
 	}
 	for _, spec := range s.cfg.Servers {
 		pc.Voters = append(pc.Voters, zab.ServerID(spec.ID))
