@@ -44,6 +44,7 @@ type partition struct {
 	r       *replica.Replica
 	log     *modelLog
 	syncing bool
+	failed  bool
 	target  int64 // what the sync under way covers
 	fetch   uint64
 	sentAt  time.Duration
@@ -569,12 +570,15 @@ func (b *broker) tick(n int) {
 
 // sync syncs the log in the background, at once on a durable topic.
 func (b *broker) sync(p *partition) {
-	if p.syncing || p.log.synced == p.log.end() || b.c.relaxed && !sim.Chance(b.c.r, 0.05) {
+	if p.syncing || p.failed || p.log.synced == p.log.end() || b.c.relaxed && !sim.Chance(b.c.r, 0.05) {
 		return
 	}
 	p.syncing, p.target = true, p.log.end()
 	b.after(sim.Exp(b.c.r, b.c.syncDelay), func() {
 		p.syncing = false
+		if p.failed {
+			return
+		}
 		p.log.synced = max(p.log.synced, min(p.target, p.log.end()))
 		p.r.Synced(p.log.synced)
 		if !b.c.relaxed {
@@ -589,7 +593,14 @@ func (b *broker) sync(p *partition) {
 func (b *broker) write(p *partition, fn func()) {
 	if sim.Chance(b.c.r, b.c.slowWrites) {
 		b.c.e.Mark("slow.write")
-		b.after(sim.Exp(b.c.r, 20*time.Millisecond), func() { fn(); b.sync(p); b.kick(p); b.drain() })
+		b.after(sim.Exp(b.c.r, 20*time.Millisecond), func() {
+			if !p.failed {
+				fn()
+			}
+			b.sync(p)
+			b.kick(p)
+			b.drain()
+		})
 		return
 	}
 	fn()

@@ -29,8 +29,8 @@ type truth struct {
 	verified  map[int32]int64 // replicas: below this offset its log is known to equal committed
 	observed  map[int32]int64 // high watermark last seen at a replica
 	acked     map[int64]int64
-	stale     map[int32]bool  // replicas that have not cut yet what a person's election has lost
-	human     bool // a person has asked for an unclean election: the next leader's log becomes the truth
+	stale     map[int32]bool // replicas that have not cut yet what a person's election has lost
+	human     bool           // a person has asked for an unclean election: the next leader's log becomes the truth
 }
 
 type place struct {
@@ -207,9 +207,9 @@ func (k *checker) observe(b *broker, p *partition) {
 	if hw <= was || t.stale[b.id] {
 		return
 	}
-	if p.r.Role().Kind != replica.Leader {
+	if p.r.Role().Kind != replica.Leader || hw <= int64(len(t.committed)) {
 		if hw > int64(len(t.committed)) && !t.human {
-			k.failf("partition %d: broker %d, no leader, has high watermark %d of %d committed", p.n, b.id, hw, len(t.committed))
+			k.failf("partition %d: broker %d, not leading, has high watermark %d of %d committed", p.n, b.id, hw, len(t.committed))
 		}
 		k.equal(b.id, p.n, hw)
 		return

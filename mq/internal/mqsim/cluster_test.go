@@ -30,7 +30,6 @@ type cluster struct {
 	sessionTimeout time.Duration
 	syncDelay      time.Duration
 	slowWrites     float64
-	created        bool
 	tokens         uint64
 	pace           time.Duration // mean time between a client's requests
 	nums           []int32
@@ -49,6 +48,9 @@ func draw(e *sim.Engine) *cluster {
 	}
 	lag, net := time.Duration(sim.LogUniform(r, 1e5, 1e8)), time.Duration(sim.LogUniform(r, 1e5, 5e6))
 	c.build(3+r.IntN(2), lag, net, sim.DrawNetFaults(e.Rand("swarm")))
+	if sim.Chance(r, 0.5) {
+		c.zk.snap = sim.LogUniform(r, 0.01, 0.3)
+	}
 	return c
 }
 
@@ -91,7 +93,7 @@ func (c *cluster) token() uint64 { c.tokens++; return c.tokens }
 
 // create asks for the topic until it is there.
 func (c *cluster) create() {
-	if c.created {
+	if c.zk.store.nodes[layout.TopicPath(topicName)] != nil {
 		return
 	}
 	if b := c.controller(); b != nil && len(b.image) > 0 {
@@ -104,9 +106,6 @@ func (c *cluster) create() {
 func (c *cluster) replied(b *broker, r controller.Reply) {
 	c.e.Tracef("controller %d replies %d: %d %s", b.id, r.Token, r.Code, r.Text)
 	c.e.Mark(fmt.Sprintf("reply.%d", r.Code))
-	if !r.Topic.ID.IsZero() && r.Code == controller.OK || r.Code == controller.TopicAlreadyExists {
-		c.created = true
-	}
 }
 
 // state is the truth about a partition's state.

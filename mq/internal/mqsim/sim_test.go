@@ -9,6 +9,7 @@ import (
 
 	"github.com/vivarium-go/vivarium/internal/sim"
 	"github.com/vivarium-go/vivarium/mq/internal/controller"
+	"github.com/vivarium-go/vivarium/mq/internal/replica"
 )
 
 const (
@@ -75,6 +76,7 @@ func run(e *sim.Engine) error {
 // calm ends all faults and starts every broker.
 func (c *cluster) calm() {
 	c.net.Calm()
+	c.zk.snap = 0
 	c.zk.lag, c.slowWrites = min(c.zk.lag, 5*time.Millisecond), 0
 	for _, b := range c.brokers {
 		b.cutUntil = 0
@@ -156,6 +158,7 @@ func (c *cluster) faults() []sim.Fault {
 		down("wipe", 9*time.Second, 2*time.Second, wipe),
 		down("wipe.bounce", 9*time.Second, 0, wipe),
 		down("stop", 9*time.Second, time.Second, c.stop),
+		{Name: "disk.fail", Mean: 12 * time.Second, Do: c.failDisk},
 		{Name: "storm", Mean: 20 * time.Second, Do: c.storm},
 		{Name: "zk.disconnect", Mean: 2 * time.Second, Do: func(r *rand.Rand) bool { return c.unplug(r, 0) }},
 		{Name: "zk.partition", Mean: 6 * time.Second, Do: func(r *rand.Rand) bool { return c.unplug(r, 1500*time.Millisecond) }},
@@ -171,12 +174,40 @@ func (c *cluster) stop(b *broker) bool {
 	if ctl := c.controller(); ctl != nil && b.registered {
 		ctl.ctl.ShutDown(c.token(), b.id, b.incarnation)
 		ctl.drain()
+		for _, p := range b.parts {
+			p.r.Retire()
+		}
 	}
 	life := b.life
 	c.e.After(300*time.Millisecond, func() {
 		if b.life == life {
 			b.stop()
 			c.later(b, c.r, time.Second)
+		}
+	})
+	return true
+}
+
+// failDisk lets a partition's log fail: nothing is written to it until the broker starts again.
+func (c *cluster) failDisk(r *rand.Rand) bool {
+	b := c.pick(r, func(b *broker) bool { return b.up && len(b.parts) > 0 })
+	if b == nil {
+		return false
+	}
+	for _, n := range c.nums {
+		if p := b.parts[n]; p != nil && p.r.Role().Kind != replica.Failed {
+			c.e.Mark("failed." + p.r.Role().Kind.String())
+			p.failed = true
+			p.r.Fail()
+			b.drain()
+			break
+		}
+	}
+	life := b.life
+	c.e.After(sim.Exp(r, 3*time.Second), func() {
+		if b.life == life {
+			b.crash(false)
+			b.start()
 		}
 	})
 	return true

@@ -170,6 +170,7 @@ type ensemble struct {
 	sessions map[int64]*zkSession
 	lag      time.Duration // mean delay of a server
 	net      time.Duration // mean delay of a message
+	snap     float64       // probability that a connection breaks while a write is on its way
 	onCommit func(t txn)
 }
 
@@ -328,6 +329,10 @@ func (c *zkConn) request(write bool, fn func(), fail func()) *zkCall {
 		return call
 	}
 	c.sent = max(c.sent, c.z.e.Now()+sim.Exp(c.z.r, c.z.net))
+	if write && sim.Chance(c.z.r, c.z.snap) {
+		c.z.e.Mark("zk.snap")
+		c.z.e.After(sim.Exp(c.z.r, 2*c.z.net), c.sever)
+	}
 	c.z.e.At(c.sent, func() {
 		if !c.broken {
 			fn()

@@ -1,11 +1,22 @@
 package replica
 
-import "github.com/vivarium-go/vivarium/internal/invariant"
+import (
+	"slices"
+
+	"github.com/vivarium-go/vivarium/internal/invariant"
+)
+
+// Retire says that the broker is about to stop: once the replica is out of the ISR it fetches no more, so that the leader
+// does not let it in again.
+func (r *Replica) Retire() { r.retiring = true }
 
 // NextFetch returns the follower's next fetch; false if it is not to fetch now: it has no leader, a change of the log is
 // under way, or records are not synced yet (on durable topics the offset asked for is the synced end).
 func (r *Replica) NextFetch() (FetchRequest, bool) {
 	if r.role.Kind != Follower || r.busy != idle || r.position() < r.end {
+		return FetchRequest{}, false
+	}
+	if r.retiring && !slices.Contains(r.state.ISR, r.cfg.Broker) {
 		return FetchRequest{}, false
 	}
 	return FetchRequest{

@@ -36,6 +36,7 @@ type Replica struct {
 	role      Role
 	roleMoved bool
 	hwMoved   bool
+	retiring  bool
 	now       int
 
 	members []member // the other replicas, as a leader sees them
