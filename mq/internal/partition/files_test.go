@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"math"
 	"math/rand/v2"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -149,13 +150,18 @@ func TestErrorWalk(t *testing.T) {
 	}
 	for at := 0; ; at++ {
 		mem := vfs.NewMem()
-		n := 0
-		var image *vfs.Mem
+		var (
+			mu    sync.Mutex // the flusher works too
+			n     int
+			image *vfs.Mem
+		)
 		rng := rand.New(rand.NewPCG(uint64(at), 5))
 		fsys := vfs.Inject(mem, func(op vfs.Op) error {
 			if !op.Changes() {
 				return nil
 			}
+			mu.Lock()
+			defer mu.Unlock()
 			if n++; n-1 == at {
 				image = mem.CrashClone(rng)
 				return vfs.ErrLocked // any error
