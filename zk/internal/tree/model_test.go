@@ -385,6 +385,7 @@ func mvalid(p string) bool {
 type generator struct {
 	rng  *rand.Rand
 	time int64
+	wide bool // many children below few parents
 }
 
 func pick[T any](g *generator, from ...T) T { return from[g.rng.IntN(len(from))] }
@@ -393,6 +394,9 @@ func (g *generator) path() string {
 	if g.rng.IntN(12) == 0 {
 		return pick(g, "", "/", "//", "/a/", "a", "a/b", "/a/..", "/./a", "/a\x00", "/a\x1f", "/a/b\u0080", "/\ue000", "/\uffff", "/😀",
 			"/zookeeper", "/zookeeper/quota", "/zookeeper/config", "/zookeeper/x", "/missing/.", "\x00\x00\x00\x00\x00\x00\x00\x00\x01", "\x01p", "/"+strings.Repeat("x", 5000))
+	}
+	if g.wide {
+		return pick(g, "", "", "/a") + fmt.Sprintf("/n%02d", g.rng.IntN(70))
 	}
 	var b strings.Builder
 	for range 1 + g.rng.IntN(3) {

@@ -14,7 +14,7 @@ import (
 	"github.com/vivarium-go/vivarium/zk/internal/jute"
 )
 
-var seeds = flag.Int("seeds", 150, "seeds of the tree's property test")
+var seeds = flag.Int("seeds", 60, "seeds of the tree's property test")
 
 // encode returns all bytes of a snapshot.
 func encode(s *Snapshot, chunkBytes int) []byte {
@@ -106,7 +106,7 @@ func TestModel(t *testing.T) {
 
 func runModel(t *testing.T, seed uint64) {
 	rng := rand.New(rand.NewPCG(seed, 1))
-	g := &generator{rng: rng}
+	g := &generator{rng: rng, wide: seed%4 == 3}
 	m, tr := newModel(), New(Config{})
 	var log [][]byte
 	var pins []pinned
