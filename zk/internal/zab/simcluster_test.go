@@ -36,6 +36,8 @@ type simNode struct {
 	writing     *Write // outstanding
 	fuse        int    // the process dies when that many more effects have happened; 0: not lit
 	failNext    bool   // the next write fails
+	hold        string // kind of the writes that do not end, "" for none, "any" for all
+	held        func() // ends the write held back
 	barriers    map[uint64]int
 	drift       float64
 }
@@ -64,7 +66,7 @@ type simCluster struct {
 	accepted int // proposals that got a zxid
 	token    uint64
 	err      error
-	buf      []byte
+	onSend   func(m *Message) // sees every message that leaves; may be nil
 }
 
 func newSimCluster(e *sim.Engine, n int, f sim.NetFaults, cfg Config) *simCluster {
@@ -100,7 +102,7 @@ func (c *simCluster) start(nd *simNode) {
 	if !nd.disk.voter() {
 		c.e.Mark("r3.wiped-start")
 	}
-	nd.peer, nd.role, nd.state, nd.writing, nd.fuse, nd.failNext = p, Role{}, nd.disk.snap, nil, 0, false
+	nd.peer, nd.role, nd.state, nd.writing, nd.fuse, nd.failNext, nd.held = p, Role{}, nd.disk.snap, nil, 0, false, nil
 	nd.barriers = make(map[uint64]int)
 	nd.incarnation++
 	c.net.Up(int(nd.id) - 1)
@@ -113,8 +115,16 @@ func (c *simCluster) crash(nd *simNode) {
 	if nd.peer == nil {
 		return
 	}
+	n := 0
+	if nd.writing != nil {
+		n = c.rDisk.IntN(steps(nd.writing) + 1)
+	}
+	c.crashAfter(nd, n)
+}
+
+// crashAfter kills a server when n steps of its outstanding write have become durable.
+func (c *simCluster) crashAfter(nd *simNode, n int) {
 	if w := nd.writing; w != nil {
-		n := c.rDisk.IntN(steps(w) + 1)
 		if n < steps(w) {
 			c.e.Mark("crash.lost-unsynced")
 		}
@@ -200,6 +210,9 @@ func (c *simCluster) sendAll(nd *simNode, ms []Message) bool {
 		}
 		c.checkSend(nd, &ms[i])
 		c.e.Mark(markSent[ms[i].Type])
+		if c.onSend != nil {
+			c.onSend(&ms[i])
+		}
 		c.net.Send(int(nd.id)-1, int(ms[i].To)-1, ms[i])
 	}
 	return true
@@ -272,35 +285,46 @@ func (c *simCluster) persist(nd *simNode, w *Write, after []Message) {
 		d += sim.Exp(c.rDisk, 300*time.Millisecond)
 	}
 	incarnation := nd.incarnation
-	c.e.After(d, func() {
-		if nd.incarnation != incarnation || nd.peer == nil {
-			return
+	end := func() {
+		if nd.incarnation == incarnation && nd.peer != nil {
+			nd.held = nil
+			c.persisted(nd, w, after)
 		}
-		if nd.failNext {
-			nd.failNext = false
-			c.perform(nd, w, c.rDisk.IntN(steps(w)+1))
-			nd.writing = nil
-			c.e.Mark("disk.error")
-			nd.peer.Persisted(w.ID, errSimDisk)
-			c.drain(nd)
-			return
-		}
-		c.perform(nd, w, steps(w))
-		c.e.Tracef("%d wrote %v %+v %v to %v", nd.id, w.Kind, nd.disk.epochs, w.Truncate, nd.disk.last())
+	}
+	if nd.hold == "any" || nd.hold == w.Kind.String() {
+		nd.held = end
+		return
+	}
+	c.e.After(d, end)
+}
+
+// persisted ends a write.
+func (c *simCluster) persisted(nd *simNode, w *Write, after []Message) {
+	incarnation := nd.incarnation
+	if nd.failNext {
+		nd.failNext = false
+		c.perform(nd, w, c.rDisk.IntN(steps(w)+1))
 		nd.writing = nil
-		if w.Kind == WriteSnapshot {
-			nd.state = w.Snapshot.(stateSnap)
+		c.e.Mark("disk.error")
+		nd.peer.Persisted(w.ID, errSimDisk)
+		c.drain(nd)
+		return
+	}
+	c.perform(nd, w, steps(w))
+	c.e.Tracef("%d wrote %v %+v %v to %v", nd.id, w.Kind, nd.disk.epochs, w.Truncate, nd.disk.last())
+	nd.writing = nil
+	if w.Kind == WriteSnapshot {
+		nd.state = w.Snapshot.(stateSnap)
+	}
+	if c.checkDurability(); c.spark(nd) || !c.sendAll(nd, after) || c.spark(nd) {
+		return
+	}
+	id := w.ID
+	c.e.After(sim.Exp(c.rDisk, 50*time.Microsecond), func() {
+		if nd.incarnation == incarnation && nd.peer != nil {
+			nd.peer.Persisted(id, nil)
+			c.drain(nd)
 		}
-		if c.checkDurability(); c.spark(nd) || !c.sendAll(nd, after) || c.spark(nd) {
-			return
-		}
-		id := w.ID
-		c.e.After(sim.Exp(c.rDisk, 50*time.Microsecond), func() {
-			if nd.incarnation == incarnation && nd.peer != nil {
-				nd.peer.Persisted(id, nil)
-				c.drain(nd)
-			}
-		})
 	})
 }
 
