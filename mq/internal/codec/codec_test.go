@@ -179,15 +179,25 @@ func TestLimit(t *testing.T) {
 
 // TestBombs: small inputs that unfold to a lot are refused, with bounded memory.
 func TestBombs(t *testing.T) {
-	bomb := make([]byte, 80<<20)
+	bomb := make([]byte, 20<<20)
 	for _, c := range codecs[1:] {
 		z, err := codec.Compress(nil, bomb, c, 0)
 		require.NoError(t, err)
-		_, err = codec.Decompress(nil, z, c, 0)
+		_, err = codec.Decompress(nil, z, c, len(bomb)-1)
 		require.ErrorIs(t, err, codec.ErrTooLarge, c)
 	}
+	// Four snappy blocks of the default limit together, and a byte.
+	block := s2.EncodeSnappy(nil, make([]byte, codec.DefaultLimit/4))
+	large := append([]byte{}, 0x82, 'S', 'N', 'A', 'P', 'P', 'Y', 0, 0, 0, 0, 1, 0, 0, 0, 1)
+	for range 4 {
+		large = append(binary.BigEndian.AppendUint32(large, uint32(len(block))), block...)
+	}
+	last := s2.EncodeSnappy(nil, []byte{1})
+	large = append(binary.BigEndian.AppendUint32(large, uint32(len(last))), last...)
+	_, err := codec.Decompress(nil, large, batch.Snappy, 0)
+	require.ErrorIs(t, err, codec.ErrTooLarge)
 	// Above 1,000 times its size, though below the limit.
-	z, err := codec.Compress(nil, bomb[:20<<20], batch.Zstd, 0)
+	z, err := codec.Compress(nil, bomb, batch.Zstd, 0)
 	require.NoError(t, err)
 	require.Less(t, len(z)*codec.MaxRatio, 20<<20)
 	_, err = codec.Decompress(nil, z, batch.Zstd, 0)

@@ -96,9 +96,10 @@ type Config struct {
 	SegmentBytes int64
 	// Settings may be changed later by Configure.
 	Settings Settings
-	// OnSynced is called when SyncedEnd advances, with increasing values, by the
-	// flusher or the appending goroutine. It must be quick and must not call
-	// methods that change the partition. nil: nobody.
+	// OnSynced is called after SyncedEnd has advanced to end, by the flusher or
+	// an appending goroutine; of two calls at once the one with the lower end may
+	// come last, so use SyncedEnd. It must be quick and must not call methods
+	// that change the partition. nil: nobody.
 	OnSynced func(end int64)
 	// OnError is called once, when a write or sync has failed: the partition
 	// takes no more appends until it is opened anew. Same rules. nil: nobody.
