@@ -22,6 +22,8 @@ const (
 	preallocMin     = 64 << 10
 	preallocDefault = 4 << 20
 	preallocUpTo    = 256 << 10
+	// marksKeptMax is for how many index entries an idle log keeps room.
+	marksKeptMax = 64
 )
 
 // writeBufs holds buffers of writeBufBytes, shared by all logs.
@@ -150,7 +152,14 @@ func (w *writer) begin(active *segment) {
 func (w *writer) end() {
 	writeBufs.Put(w.pooled)
 	clear(w.rolled)
-	*w = writer{rolled: w.rolled[:0], marks: w.marks[:0]}
+	marks := w.marks
+	if marks == nil {
+		marks = w.left.marks // published by copying
+	}
+	if cap(marks) > marksKeptMax {
+		marks = nil
+	}
+	*w = writer{rolled: w.rolled[:0], marks: marks[:0]}
 }
 
 // write does an append's I/O. The writing token is held.

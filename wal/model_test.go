@@ -40,12 +40,13 @@ func sameRecord(a, b Record) bool { return a.Key == b.Key && bytes.Equal(a.Paylo
 // model is a log and what its disk may hold at any moment of a workload. Each
 // operation first widens what is legal, then acts, then narrows it again.
 type model struct {
-	fs    vfs.FS
-	cfg   Config
-	l     *Log
-	legal []outcome
-	life  int
-	done  int // operations that returned nil
+	fs     vfs.FS
+	cfg    Config
+	l      *Log
+	legal  []outcome
+	life   int
+	done   int // operations that returned nil
+	resets int // 1 if a reset was drawn
 	// afterFailure is called when an operation of the log failed.
 	afterFailure func(err error)
 }
@@ -98,9 +99,10 @@ func (m *model) sync() error {
 func (m *model) truncateAfter(key uint64) error {
 	o := m.now()
 	n := slices.IndexFunc(o.recs, func(r Record) bool { return r.Key > key })
-	if n < 0 {
+	if n < 0 && len(o.recs) > 0 {
 		return m.settle(m.l.TruncateAfter(key), o)
 	}
+	n = max(n, 0)
 	after := outcome{recs: slices.Clone(o.recs[:n]), durable: n, next: min(m.l.Next(), key+1)}
 	m.legal = append(m.legal, after)
 	return m.settle(m.l.TruncateAfter(key), after)
@@ -114,7 +116,7 @@ func (m *model) truncateBefore(key uint64) error {
 	}
 	m.legal = append(m.legal, during)
 	err := m.l.TruncateBefore(key)
-	if err == nil {
+	if err == nil && len(o.recs) > 0 {
 		first, _ := m.l.First()
 		n := slices.IndexFunc(o.recs, func(r Record) bool { return r.Key == first })
 		if n < 0 || n > during.headMax {

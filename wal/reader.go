@@ -154,7 +154,7 @@ func (r *Reader) enter(s *segment, off int64) {
 func (r *Reader) revalidateLocked() {
 	s, at := r.seg, r.off+int64(r.r)
 	switch {
-	case s.dropped && s.droppedAtHead && at >= s.end:
+	case s.dropped && s.droppedAtHead && at == s.end:
 		r.seg, r.from = nil, s.last+1
 	case s.dropped || at > s.end:
 		r.gone = true

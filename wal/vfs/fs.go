@@ -100,7 +100,14 @@ func ReadFile(fsys FS, name string, limit int64) ([]byte, error) {
 // and syncs the directory. One writer at a time for each name.
 func WriteFile(fsys FS, name string, data []byte) error {
 	tmp := name + ".tmp"
-	f, err := fsys.OpenFile(tmp, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+	f, err := fsys.OpenFile(tmp, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		// It must not be written over: after a crash in the midst of a rename it
+		// may be the very file that has the final name.
+		if err = fsys.Remove(tmp); err == nil {
+			f, err = fsys.OpenFile(tmp, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+		}
+	}
 	if err != nil {
 		return err
 	}
