@@ -146,7 +146,7 @@ func mend(b []byte) {
 
 // TestLoadRefusesDamage flips every bit of a snapshot, cuts it anywhere, and repeats and drops chunks.
 func TestLoadRefusesDamage(t *testing.T) {
-	tr, _ := grown(t, 150)
+	tr, _ := grown(t, 60)
 	good := encode(tr.Snapshot(), 1)
 	try := func(b []byte) error {
 		l := NewLoader(Config{})

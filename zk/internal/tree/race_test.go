@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/vivarium-go/vivarium/zk/internal/jute"
 )
 
 // history is what was published: the model at each zxid.
@@ -136,6 +138,32 @@ func oneRead(g *generator, tr *Tree, h *history) (int64, error) {
 		return z, fmt.Errorf("at %d %q has children %q", z, p, n.AppendChildren(nil))
 	}
 	return z, nil
+}
+
+// TestHotZnode: a reader that is overtaken by publications, and by the sweeping of what it was about to read, reads again.
+func TestHotZnode(t *testing.T) {
+	tr, paths := grown(t, 1)
+	var done atomic.Bool
+	var wg sync.WaitGroup
+	for range 2 {
+		wg.Go(func() {
+			for !done.Load() {
+				if n, z := tr.Lookup(paths[0]); !n.Exists() || n.Mzxid() > z {
+					t.Errorf("at %d: %v", z, n)
+					return
+				}
+			}
+		})
+	}
+	set := Txn{Kind: KindOp, Op: jute.Op{Type: jute.OpSetData, Path: paths[0], Version: -1}}
+	var res Result
+	for range 200_000 {
+		z := tr.Applied() + 1
+		tr.Apply(z, &set, &res)
+		tr.Publish(z)
+	}
+	done.Store(true)
+	wg.Wait()
 }
 
 // TestTableUnderReaders: entries that stay are found while others come and go and the table grows.
