@@ -53,6 +53,9 @@ func (a *brokerAdmin) Controls() bool {
 // was changed.
 func (a *brokerAdmin) Forward(ctx context.Context, req kmsg.Request) (kmsg.Response, error) {
 	for {
+		if a.Controls() {
+			return nil, api.ErrControls
+		}
 		resp, err := a.forwardOnce(ctx, req)
 		if err == nil || ctx.Err() != nil {
 			return resp, err

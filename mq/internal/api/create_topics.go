@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -22,6 +23,9 @@ func (s *Server) forward(ctx context.Context, cl *call, fail func(Code)) bool {
 		return true
 	}
 	resp, err := s.backend.Admin.Forward(ctx, cl.req)
+	if errors.Is(err, ErrControls) {
+		return false
+	}
 	if err != nil {
 		s.cfg.Logger.Info("forwarding to the controller failed", "key", cl.key, "err", err)
 		fail(NotController)
@@ -30,6 +34,9 @@ func (s *Server) forward(ctx context.Context, cl *call, fail func(Code)) bool {
 	cl.reply(resp)
 	return true
 }
+
+// ErrControls is returned by Admin.Forward when this broker has become the controller.
+var ErrControls = errors.New("this broker is the controller")
 
 // ForwardClientID is the client id of requests that one broker forwards to another; they are not forwarded again.
 const ForwardClientID = "vivarium-forward"
