@@ -98,6 +98,25 @@ func BenchmarkRead(b *testing.B) {
 	}
 }
 
+// BenchmarkAppendOne is the cost of an append apart from its bytes.
+func BenchmarkAppendOne(b *testing.B) {
+	for _, flush := range []int64{0, math.MaxInt64} {
+		b.Run(fmt.Sprintf("durable=%t", flush == 0), func(b *testing.B) {
+			p := newLarge(b, false, flush)
+			rec := idempotent(5, 0, 0, 1)
+			seq := int32(-1)
+			b.ReportAllocs()
+			for b.Loop() {
+				seq++
+				batch.SetProducer(rec, 5, 0, seq)
+				if _, err := p.AppendAsLeader(0, rec, 0); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
 // BenchmarkCeiling is what the wal alone does with the same bytes.
 func BenchmarkCeiling(b *testing.B) {
 	for _, size := range []int{16 << 10, 1 << 20} {
