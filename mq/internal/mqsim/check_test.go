@@ -40,7 +40,7 @@ type place struct {
 
 type entry struct {
 	value  int64
-	before int32 // epoch of the record before, -1 at the start of a log
+	before int32 // epoch of the record before, -1 if the leader held none
 }
 
 type tenure struct {
@@ -309,7 +309,7 @@ func (k *checker) copied(b *broker, p *partition, recs []rec) {
 	}
 	for _, r := range recs {
 		e, ok := t.written[place{r.epoch, o}]
-		if !ok || e.value != r.value || e.before != before && before >= 0 {
+		if !ok || e.value != r.value || e.before != before && before >= 0 && e.before >= 0 {
 			k.failf("KIP-320 rule 1: partition %d: broker %d copies %v to %d behind epoch %d; its leader wrote %v", p.n, b.id, r, o, before, e)
 			return
 		}

@@ -80,6 +80,9 @@ func (c *cluster) calm() {
 	c.zk.lag, c.slowWrites = min(c.zk.lag, 5*time.Millisecond), 0
 	for _, b := range c.brokers {
 		b.cutUntil = 0
+		if b.up && slices.ContainsFunc(c.nums, func(n int32) bool { return b.parts[n] != nil && b.parts[n].failed }) {
+			b.crash(false)
+		}
 		if !b.up {
 			c.e.After(sim.Exp(c.r, 300*time.Millisecond), func() {
 				if !b.up {

@@ -86,14 +86,17 @@ func (r *Replica) reset(start int64) Action {
 }
 
 // truncate removes what differs from the leader's log (KIP-101, KIP-279): everything behind the end of the largest epoch
-// that both may have. The next fetch compares again.
+// that both may have; everything at all if they have none in common. The next fetch compares again.
 func (r *Replica) truncate(a FetchAnswer) Action {
+	if a.DivergingEnd <= a.LogStart {
+		return r.reset(a.LogStart)
+	}
 	target := r.start
 	if epoch, end := r.epochs.EndOffsetFor(a.DivergingEpoch); epoch >= 0 {
 		target = min(end, a.DivergingEnd, r.end)
 	}
 	if target < r.start {
-		return r.reset(max(target, a.LogStart))
+		return r.reset(a.LogStart)
 	}
 	r.busy = truncating
 	return Action{Kind: Truncate, Offset: target}

@@ -144,17 +144,17 @@ func (r *Replica) member(broker int32) *member {
 	return nil
 }
 
-// diverges compares the epoch of the follower's last record with this log (KIP-595). What the follower holds below this
-// log's start cannot be compared; it is taken for granted.
+// diverges compares the epoch of the follower's last record with this log (KIP-595). If this log begins in a later epoch
+// nothing can be compared: the follower is to begin where this log does, since what it holds below may differ too.
 func (r *Replica) diverges(req FetchRequest) (epoch int32, end int64, differs bool) {
 	if req.LastEpoch < 0 {
 		return -1, -1, false
 	}
 	epoch, end = r.epochs.EndOffsetFor(req.LastEpoch)
 	if epoch < 0 {
-		return req.LastEpoch, r.start, req.Offset > r.start
+		return req.LastEpoch, r.start, true
 	}
-	return epoch, end, epoch < req.LastEpoch && req.Offset > r.start || end < req.Offset
+	return epoch, end, epoch < req.LastEpoch || end < req.Offset
 }
 
 // fetched notes how far a follower is: it has everything below the offset that it asks for.

@@ -56,13 +56,14 @@ func Leave(s layout.PartitionState, broker int32) (layout.PartitionState, bool) 
 	return n, !n.Equal(s)
 }
 
-// StateOps returns the multi that writes a partition's state at a version, if the topic of this name is still the one with this id.
-// joins are the members that the write lets into the ISR.
+// StateOps returns the multi that writes a partition's state at a version, if the topic of this name is still the one with
+// this id. joins are the members that the write lets into the ISR: they must be registered, in this incarnation.
 func StateOps(topic string, id layout.ID, partition int32, s layout.PartitionState, version int32, joins []Join) []layout.Op {
-	ops := make([]layout.Op, 0, 2+len(joins))
+	ops := make([]layout.Op, 0, 2+2*len(joins))
 	ops = append(ops, layout.Check(layout.TopicMarkPath(topic, id), layout.AnyVersion))
 	for _, j := range joins {
-		ops = append(ops, layout.Check(layout.IncarnationPath(j.Broker), int32(j.Incarnation)))
+		ops = append(ops, layout.Check(layout.IncarnationPath(j.Broker), int32(j.Incarnation)),
+			layout.Check(layout.BrokerPath(j.Broker), layout.AnyVersion))
 	}
 	return append(ops, layout.Set(layout.StatePath(topic, partition), layout.EncodeState(s), version))
 }
