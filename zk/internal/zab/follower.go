@@ -61,7 +61,11 @@ func (p *Peer) sendFollowerInfo() {
 func (p *Peer) resync() {
 	p.leave()
 	p.established = false
-	p.fl = following{progress: p.fl.progress, heard: p.now}
+	progress := p.fl.progress
+	if p.fl.phase == followerActive {
+		progress = p.now
+	}
+	p.fl = following{progress: progress, heard: p.now}
 	p.whenDrained(drainedJoin)
 }
 
@@ -98,7 +102,7 @@ func (p *Peer) tickFollowing() {
 func (p *Peer) followingHears(m Message) {
 	if m.From == p.leader {
 		lost := m.State == Following ||
-			m.State == Looking && (p.fl.phase > followerDiscovery || m.Round != p.el.round)
+			m.State == Looking && (p.fl.phase > followerDiscovery || m.Round != p.el.round || m.Vote.Leader != p.leader)
 		if lost {
 			p.look()
 			return

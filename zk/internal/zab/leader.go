@@ -109,7 +109,8 @@ func (p *Peer) stepFollowerInfo(c *contact, i int, m Message) {
 		if m.Round == p.el.round && m.Flags.has(FlagVoter) && p.el.self.Leader != 0 {
 			c.ballot = ballot{known: true, voted: true, vote: p.el.self}
 			p.tally()
-		} else {
+		}
+		if p.state == Looking {
 			p.notify(m.From, 0)
 		}
 		return

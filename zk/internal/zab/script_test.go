@@ -23,7 +23,7 @@ import (
 //	hold ID kind | release ID               writes of that kind do not end; kinds as in WriteKind, or any
 //	fail ID                                 its next write fails
 //	propose ID n=N | barrier ID | compact ID
-//	run ms=N [trace]                        virtual time passes; trace lists the messages sent but notifications, pings and pongs; "all" lists those, too
+//	run ms=N [trace|all]                    virtual time passes; trace lists what is sent but notifications, pings and pongs, all lists these, too
 //	send FROM TO TYPE zxid= prev= commit= epoch= entries=1.2-3 [flags]   a message by hand, in the session that TO last opened with FROM
 //	crash-conn ID                           the others find it unreachable
 //	leads A B epoch=E                       B hears from A that it leads; A is then played by hand:

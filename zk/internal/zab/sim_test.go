@@ -19,14 +19,16 @@ func TestSim(t *testing.T) {
 
 func simBatch(name string) sim.Batch {
 	return sim.Batch{
-		Package: "./zk/internal/zab", Name: name, Seeds: "1-60", Run: simSeed,
+		Package: "./zk/internal/zab", Name: name, Seeds: "1-40", Run: simSeed,
 		RequiredSeeds: 300,
 		Required: []string{
-			"sent.DIFF", "sent.TRUNC", "sent.SNAP", "sent.RESET", "sent.COMMIT", "propose.full", "propose.rollover", "role.leads", "role.resync",
+			"sent.DIFF", "sent.TRUNC", "sent.SNAP", "sent.RESET", "sent.COMMIT", "propose.full", "propose.rollover", "role.leads",
+			"role.resync", "proposals", "committed",
 			"role.failed", "role.epoch-skipped", "barrier.answered", "r3.wiped-start", "r3.synchronized", "disk.truncated", "disk.error",
 			"crash.lost-unsynced", "crash.torn-write", "crash.between-effects", "snapshot.wanted", "net.lost", "net.cut", "net.stale",
 			"net.duplicated", "net.slow", "fault.crash", "fault.crash-leader", "fault.crash-all", "fault.wipe", "fault.partition",
-			"fault.one-way", "fault.isolate-leader", "fault.reset", "fault.usurp", "fault.pause", "fault.disk-error", "fault.slow-disk", "servers.1", "servers.3", "servers.5",
+			"fault.one-way", "fault.isolate-leader", "fault.reset", "fault.usurp", "fault.pause", "fault.disk-error", "fault.slow-disk",
+			"servers.1", "servers.3", "servers.5",
 		},
 	}
 }
@@ -65,6 +67,9 @@ func simSeed(e *sim.Engine) error {
 	e.Count("proposals", uint64(c.accepted))
 	e.Count("committed", uint64(len(c.history)))
 	e.Count("faults", uint64(nem.Effects()))
+	if c.accepted >= simProposals {
+		e.Mark("seeds.with-1000-proposals")
+	}
 	if nem.Effects() >= 3 {
 		e.Mark("seeds.with-3-faults")
 	}
