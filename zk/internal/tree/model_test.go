@@ -212,48 +212,9 @@ func (m *model) op(zxid int64, txn *Txn, o *jute.Op, r *Result) jute.Code {
 	case jute.OpCreate, jute.OpCreate2, jute.OpCreateContainer, jute.OpCreateTTL:
 		return m.create(zxid, txn, o, r)
 	case jute.OpDelete:
-		if m.noSession(txn) {
-			return jute.CodeSessionExpired
-		}
-		if !strings.Contains(o.Path, "/") || strings.Contains(o.Path, "\x00") || slices.Contains(mspecial, o.Path) {
-			return jute.CodeBadArguments
-		}
-		up, ok := m.nodes[o.Path[:strings.LastIndex(o.Path, "/")]]
-		if strings.LastIndex(o.Path, "/") == 0 {
-			up, ok = m.nodes["/"]
-		}
-		n, there := m.nodes[o.Path]
-		_, right := mbump(n.stat.Version, o.Version)
-		switch {
-		case !ok:
-			return jute.CodeNoNode
-		case !mallowed(txn, up.acl, jute.PermDelete):
-			return jute.CodeNoAuth
-		case !there:
-			return jute.CodeNoNode
-		case !right:
-			return jute.CodeBadVersion
-		case len(m.children(o.Path)) > 0:
-			return jute.CodeNotEmpty
-		}
-		m.remove(zxid, o.Path, r)
-		return 0
+		return m.delete(zxid, txn, o, r)
 	case jute.OpDeleteContainer:
-		n, there := m.nodes[o.Path]
-		switch {
-		case txn.Features&FeatureInternal == 0:
-			return jute.CodeUnimplemented
-		case !strings.Contains(o.Path, "/") || strings.Contains(o.Path, "\x00") || slices.Contains(mspecial, o.Path):
-			return jute.CodeBadArguments
-		case !there:
-			return jute.CodeNoNode
-		case len(m.children(o.Path)) > 0:
-			return jute.CodeNotEmpty
-		case n.kind != "container" && (n.kind != "ttl" || txn.Time-n.stat.Mtime <= n.ttl):
-			return jute.CodeBadVersion
-		}
-		m.remove(zxid, o.Path, r)
-		return 0
+		return m.reap(zxid, txn, o, r)
 	}
 	if m.noSession(txn) {
 		return jute.CodeSessionExpired
@@ -294,6 +255,53 @@ func (m *model) op(zxid int64, txn *Txn, o *jute.Op, r *Result) jute.Code {
 		return 0
 	}
 	r.Path, r.Stat = o.Path, m.stat(o.Path)
+	return 0
+}
+
+func (m *model) delete(zxid int64, txn *Txn, o *jute.Op, r *Result) jute.Code {
+	if m.noSession(txn) {
+		return jute.CodeSessionExpired
+	}
+	if !strings.Contains(o.Path, "/") || strings.Contains(o.Path, "\x00") || slices.Contains(mspecial, o.Path) {
+		return jute.CodeBadArguments
+	}
+	up, ok := m.nodes[o.Path[:strings.LastIndex(o.Path, "/")]]
+	if strings.LastIndex(o.Path, "/") == 0 {
+		up, ok = m.nodes["/"]
+	}
+	n, there := m.nodes[o.Path]
+	_, right := mbump(n.stat.Version, o.Version)
+	switch {
+	case !ok:
+		return jute.CodeNoNode
+	case !mallowed(txn, up.acl, jute.PermDelete):
+		return jute.CodeNoAuth
+	case !there:
+		return jute.CodeNoNode
+	case !right:
+		return jute.CodeBadVersion
+	case len(m.children(o.Path)) > 0:
+		return jute.CodeNotEmpty
+	}
+	m.remove(zxid, o.Path, r)
+	return 0
+}
+
+func (m *model) reap(zxid int64, txn *Txn, o *jute.Op, r *Result) jute.Code {
+	n, there := m.nodes[o.Path]
+	switch {
+	case txn.Features&FeatureInternal == 0:
+		return jute.CodeUnimplemented
+	case !strings.Contains(o.Path, "/") || strings.Contains(o.Path, "\x00") || slices.Contains(mspecial, o.Path):
+		return jute.CodeBadArguments
+	case !there:
+		return jute.CodeNoNode
+	case len(m.children(o.Path)) > 0:
+		return jute.CodeNotEmpty
+	case n.kind != "container" && (n.kind != "ttl" || txn.Time-n.stat.Mtime <= n.ttl):
+		return jute.CodeBadVersion
+	}
+	m.remove(zxid, o.Path, r)
 	return 0
 }
 
@@ -393,7 +401,8 @@ func pick[T any](g *generator, from ...T) T { return from[g.rng.IntN(len(from))]
 func (g *generator) path() string {
 	if g.rng.IntN(12) == 0 {
 		return pick(g, "", "/", "//", "/a/", "a", "a/b", "/a/..", "/./a", "/a\x00", "/a\x1f", "/a/b\u0080", "/\ue000", "/\uffff", "/😀",
-			"/zookeeper", "/zookeeper/quota", "/zookeeper/config", "/zookeeper/x", "/missing/.", "\x00\x00\x00\x00\x00\x00\x00\x00\x01", "\x01p", "/"+strings.Repeat("x", 5000))
+			"/zookeeper", "/zookeeper/quota", "/zookeeper/config", "/zookeeper/x", "/missing/.",
+			"\x00\x00\x00\x00\x00\x00\x00\x00\x01", "\x01p", "/"+strings.Repeat("x", 5000))
 	}
 	if g.wide {
 		return pick(g, "", "", "/a") + fmt.Sprintf("/n%02d", g.rng.IntN(70))

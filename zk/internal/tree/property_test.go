@@ -210,6 +210,33 @@ func checkSwept(t *testing.T, tr *Tree) {
 	require.Equal(t, tr.table.live, entries)
 }
 
+// TestSnapshotPinsOnlyItsVersions: however long a snapshot stays open, a znode that is written all the time has three versions at most.
+func TestSnapshotPinsOnlyItsVersions(t *testing.T) {
+	tr, paths := grown(t, 1)
+	set := Txn{Kind: KindOp, Op: jute.Op{Type: jute.OpSetData, Path: paths[0], Version: -1}}
+	var res Result
+	var snaps []*Snapshot
+	for i := range 1000 {
+		z := tr.Applied() + 1
+		tr.Apply(z, &set, &res)
+		tr.Publish(z)
+		if i%300 == 0 {
+			snaps = append(snaps, tr.Snapshot())
+		}
+		versions := 0
+		for v := tr.table.find(paths[0]).head.Load(); v != nil; v = v.prev.Load() {
+			versions++
+		}
+		require.LessOrEqual(t, versions, 2+len(snaps))
+	}
+	for _, s := range snaps {
+		s.Close()
+	}
+	for tr.Sweep(10) {
+	}
+	checkSwept(t, tr)
+}
+
 // TestSnapshotBytesKnowNoSharing: lists too long to be shared are written as equal ones are.
 func TestSnapshotBytesKnowNoSharing(t *testing.T) {
 	var long []jute.ACL

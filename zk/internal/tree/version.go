@@ -8,7 +8,8 @@ type entry struct {
 	pathSum uint64 // the digest's, the same on every server
 	head    atomic.Pointer[version]
 	parent  *entry // the writer's; nil for roots
-	queued  bool   // the writer's: in one of the sweep lists
+	queued  bool   // the writer's: in pending or ready
+	held    bool   // the writer's: in held
 }
 
 // nodeKind tells znodes, sessions and properties apart. The numbers are part of the snapshot format.
@@ -109,7 +110,7 @@ func (w *version) writableKids() *childSet {
 }
 
 // The sweep lists. An entry that got a second version, or a tombstone, waits in pending until the next publication, then in
-// ready until an Apply gets to it. One whose old versions a snapshot pins waits in held until the snapshot closes.
+// ready until an Apply gets to it. One whose old versions a snapshot pins is also remembered in held until a snapshot closes.
 
 func (t *Tree) enqueue(e *entry) {
 	if e.queued {
@@ -184,8 +185,10 @@ func (t *Tree) sweep(e *entry) {
 			t.enqueue(e)
 		}
 	case head.prev.Load() != nil:
-		e.queued = true
-		t.held = append(t.held, e)
+		if !e.held {
+			e.held = true
+			t.held = append(t.held, e)
+		}
 	case head.deleted: // no snapshot reaches e: its child sets lead to entries that have a version at its zxid
 		t.table.remove(e)
 	}
@@ -204,7 +207,12 @@ func (t *Tree) dropClosedPins() {
 	}
 	clear(t.pins[len(kept):])
 	t.pins = kept
-	t.ready = append(t.ready, t.held...)
+	for _, e := range t.held {
+		if e.held = false; !e.queued {
+			e.queued = true
+			t.ready = append(t.ready, e)
+		}
+	}
 	clear(t.held)
 	t.held = t.held[:0]
 }

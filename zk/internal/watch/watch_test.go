@@ -2,6 +2,7 @@ package watch
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -88,24 +89,74 @@ func runLine(t *testing.T, tb *Table[int], f []string) string {
 	return ""
 }
 
-// TestModel compares the table with a plain set of (path, id, kind) on random histories.
-func TestModel(t *testing.T) {
-	type watch struct {
-		path string
-		id   int
-		kind Kind
+// plain is the table as simply as it can be said.
+type plain map[armed]bool
+
+type armed struct {
+	path string
+	id   int
+	kind Kind
+}
+
+func (m plain) trigger(typ jute.EventType, p string) []int {
+	var heard []int
+	child := typ == jute.EventChildrenChanged
+	for w := range m {
+		here := w.path == p
+		above := here || w.path == "/" || strings.HasPrefix(p, w.path+"/")
+		once := w.kind == Data && here && !child || w.kind == Child && here && (child || typ == jute.EventDeleted)
+		if once {
+			delete(m, w)
+		}
+		if once || w.kind == Persistent && here || w.kind == PersistentRecursive && above && !child {
+			heard = append(heard, w.id)
+		}
 	}
+	slices.Sort(heard)
+	return slices.Compact(heard)
+}
+
+// check compares the counts of the table with those of the set.
+func (m plain) check(t *testing.T, tb *Table[int]) {
+	byPath, recursive := map[string]map[int]bool{}, 0
+	for w := range m {
+		if byPath[w.path] == nil {
+			byPath[w.path] = map[int]bool{}
+		}
+		byPath[w.path][w.id] = true
+		if w.kind == PersistentRecursive {
+			recursive++
+		}
+	}
+	require.Equal(t, len(byPath), tb.Stats().Paths)
+	require.Equal(t, recursive, tb.recursive)
+	pairs, watched := 0, 0
+	for p, ids := range byPath {
+		require.Len(t, tb.paths[p], len(ids))
+		pairs += len(ids)
+	}
+	for id := range 5 {
+		watched += tb.Len(id)
+	}
+	require.Equal(t, pairs, watched)
+}
+
+var kindsOfType = map[int32][]Kind{
+	1: {Child}, 2: {Data}, 3: {Data, Child, Persistent, PersistentRecursive}, 4: {Persistent}, 5: {PersistentRecursive},
+}
+
+// TestModel compares the table with a plain set of watches on random histories.
+func TestModel(t *testing.T) {
 	paths := []string{"/", "/a", "/a/b", "/a/b/c", "/ab", "/d"}
-	for seed := range uint64(100) {
+	for seed := range uint64(60) {
 		rng := rand.New(rand.NewPCG(seed, 1))
-		tb, m := New[int](), map[watch]bool{}
-		del := func(w watch) bool { there := m[w]; delete(m, w); return there }
+		tb, m := New[int](), plain{}
 		for range 400 {
 			p, id := paths[rng.IntN(len(paths))], rng.IntN(5)
 			switch rng.IntN(10) {
 			case 0, 1, 2, 3:
 				kind := Kind(1 + rng.IntN(5))
-				w := watch{p, id, kind}
+				w := armed{p, id, kind}
 				if kind == Exist {
 					w.kind = Data
 				}
@@ -113,72 +164,24 @@ func TestModel(t *testing.T) {
 				m[w] = true
 			case 4, 5, 6, 7:
 				typ := jute.EventType(1 + rng.IntN(4))
-				hears := map[int]bool{}
-				for w := range m {
-					onPath := w.path == p
-					above := onPath || w.path == "/" || strings.HasPrefix(p, w.path+"/")
-					child := typ == jute.EventChildrenChanged
-					if w.kind == Data && onPath && !child || w.kind == Child && onPath && (child || typ == jute.EventDeleted) {
-						hears[w.id] = true
-						delete(m, w)
-					}
-					if w.kind == Persistent && onPath || w.kind == PersistentRecursive && above && !child {
-						hears[w.id] = true
-					}
-				}
-				var want []int
-				for id := range 5 {
-					if hears[id] {
-						want = append(want, id)
-					}
-				}
-				require.Equal(t, append([]int{99}, want...), tb.Trigger([]int{99}, typ, p), "%v %s", typ, p)
+				require.Equal(t, append([]int{99}, m.trigger(typ, p)...), tb.Trigger([]int{99}, typ, p), "%v %s", typ, p)
 			case 8:
 				typ := int32(1 + rng.IntN(6))
-				kinds := map[int32][]Kind{1: {Child}, 2: {Data}, 3: {Data, Child, Persistent, PersistentRecursive}, 4: {Persistent}, 5: {PersistentRecursive}}[typ]
-				there := slices.ContainsFunc(kinds, func(k Kind) bool { return m[watch{p, id, k}] })
+				kinds := kindsOfType[typ]
+				there := slices.ContainsFunc(kinds, func(k Kind) bool { return m[armed{p, id, k}] })
 				require.Equal(t, there, tb.Contains(p, typ, id))
 				require.Equal(t, len(kinds) > 0, ValidWatcherType(typ))
 				if rng.IntN(2) == 0 {
-					for _, k := range kinds {
-						del(watch{p, id, k})
-					}
+					maps.DeleteFunc(m, func(w armed, _ bool) bool { return w.path == p && w.id == id && slices.Contains(kinds, w.kind) })
 					require.Equal(t, there, tb.Remove(p, typ, id))
 				}
 			case 9:
 				if rng.IntN(4) == 0 {
+					maps.DeleteFunc(m, func(w armed, _ bool) bool { return w.id == id })
 					tb.RemoveAll(id)
-					for _, p := range paths {
-						for k := range PersistentRecursive {
-							del(watch{p, id, k + 1})
-						}
-					}
 				}
 			}
-			byPath, recursive := map[string]map[int]bool{}, 0
-			for w := range m {
-				if byPath[w.path] == nil {
-					byPath[w.path] = map[int]bool{}
-				}
-				byPath[w.path][w.id] = true
-				if w.kind == PersistentRecursive {
-					recursive++
-				}
-			}
-			require.Equal(t, len(byPath), tb.Stats().Paths)
-			require.Equal(t, recursive, tb.recursive)
-			for _, p := range paths {
-				require.Len(t, tb.paths[p], len(byPath[p]))
-			}
-			watched := 0
-			for id := range 5 {
-				watched += tb.Len(id)
-			}
-			pairs := 0
-			for _, ids := range byPath {
-				pairs += len(ids)
-			}
-			require.Equal(t, pairs, watched)
+			m.check(t, tb)
 		}
 	}
 }
