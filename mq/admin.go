@@ -109,7 +109,7 @@ func (c *Client) controllerChange(ctx context.Context, op string, req kmsg.Reque
 			}
 			v = c.meta.current()
 		}
-		resp, err := c.requestBroker(ctx, v.controller, sharedLane, req, c.cfg.RequestTimeout)
+		resp, err := c.requestBroker(ctx, v.controller, produceLane, req, c.cfg.RequestTimeout)
 		if err != nil {
 			c.meta.kick()
 			if wasSent(err) {
@@ -165,7 +165,7 @@ func (c *Client) awaitTopics(ctx context.Context, names []string) error {
 // Topics describes the given topics, or without names all of them, in order of their names. Error: ErrUnknownTopicOrPartition if one
 // is not there.
 func (c *Client) Topics(ctx context.Context, names ...string) ([]TopicInfo, error) {
-	resp, err := c.metadataNow(ctx, metadataRequest(names, len(names) == 0))
+	resp, err := c.metadataNow(ctx, names, len(names) == 0)
 	if err != nil {
 		return nil, &OpError{Op: "list topics", Err: err}
 	}
@@ -201,7 +201,7 @@ func (c *Client) DescribeTopic(ctx context.Context, name string) (TopicInfo, err
 
 // Cluster describes the cluster as the broker that was asked sees it at the moment.
 func (c *Client) Cluster(ctx context.Context) (ClusterInfo, error) {
-	resp, err := c.metadataNow(ctx, metadataRequest(nil, false))
+	resp, err := c.metadataNow(ctx, nil, false)
 	if err != nil {
 		return ClusterInfo{}, &OpError{Op: "describe cluster", Err: err}
 	}
@@ -214,10 +214,10 @@ func (c *Client) Cluster(ctx context.Context) (ClusterInfo, error) {
 }
 
 // metadataNow asks some broker for metadata. Codes of topics are left to the caller, but for those that a retry may cure.
-func (c *Client) metadataNow(ctx context.Context, req *kmsg.MetadataRequest) (*kmsg.MetadataResponse, error) {
+func (c *Client) metadataNow(ctx context.Context, topics []string, all bool) (*kmsg.MetadataResponse, error) {
 	var resp *kmsg.MetadataResponse
 	err := c.retry(ctx, func() error {
-		r, err := c.requestAny(ctx, req)
+		r, err := c.requestAny(ctx, func() kmsg.Request { return metadataRequest(topics, all) })
 		if err != nil {
 			return err
 		}

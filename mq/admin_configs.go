@@ -9,27 +9,30 @@ import (
 
 // DescribeTopicConfigs returns the configurations of a topic, in the broker's order. Error: ErrUnknownTopicOrPartition.
 func (c *Client) DescribeTopicConfigs(ctx context.Context, topic string) ([]ConfigEntry, error) {
-	return c.describeConfigs(ctx, kmsg.ConfigResourceTypeTopic, topic, func(req kmsg.Request) (kmsg.Response, error) {
-		return c.requestAny(ctx, req)
+	return c.describeConfigs(ctx, kmsg.ConfigResourceTypeTopic, topic, func(build func() kmsg.Request) (kmsg.Response, error) {
+		return c.requestAny(ctx, build)
 	})
 }
 
 // DescribeBrokerConfigs returns the configurations of a broker.
 func (c *Client) DescribeBrokerConfigs(ctx context.Context, broker int32) ([]ConfigEntry, error) {
 	name := strconv.Itoa(int(broker))
-	return c.describeConfigs(ctx, kmsg.ConfigResourceTypeBroker, name, func(req kmsg.Request) (kmsg.Response, error) {
-		return c.requestBroker(ctx, broker, sharedLane, req, 0)
+	return c.describeConfigs(ctx, kmsg.ConfigResourceTypeBroker, name, func(build func() kmsg.Request) (kmsg.Response, error) {
+		return c.requestBroker(ctx, broker, quickLane, build(), 0)
 	})
 }
 
-func (c *Client) describeConfigs(ctx context.Context, kind kmsg.ConfigResourceType, name string, ask func(kmsg.Request) (kmsg.Response, error)) ([]ConfigEntry, error) {
-	req := kmsg.NewPtrDescribeConfigsRequest()
-	res := kmsg.NewDescribeConfigsRequestResource()
-	res.ResourceType, res.ResourceName = kind, name
-	req.Resources = append(req.Resources, res)
+func (c *Client) describeConfigs(ctx context.Context, kind kmsg.ConfigResourceType, name string, ask func(func() kmsg.Request) (kmsg.Response, error)) ([]ConfigEntry, error) {
+	build := func() kmsg.Request {
+		req := kmsg.NewPtrDescribeConfigsRequest()
+		res := kmsg.NewDescribeConfigsRequestResource()
+		res.ResourceType, res.ResourceName = kind, name
+		req.Resources = append(req.Resources, res)
+		return req
+	}
 	var entries []ConfigEntry
 	err := c.retry(ctx, func() error {
-		resp, err := ask(req)
+		resp, err := ask(build)
 		if err != nil {
 			return err
 		}

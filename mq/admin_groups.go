@@ -19,7 +19,7 @@ func (c *Client) ListGroups(ctx context.Context) ([]GroupListing, error) {
 			return err
 		}
 		for _, id := range slices.Sorted(maps.Keys(c.meta.current().brokers)) {
-			resp, err := c.requestBroker(ctx, id, sharedLane, kmsg.NewPtrListGroupsRequest(), 0)
+			resp, err := c.requestBroker(ctx, id, quickLane, kmsg.NewPtrListGroupsRequest(), 0)
 			if err != nil {
 				return err
 			}
@@ -46,7 +46,7 @@ func (c *Client) ListGroups(ctx context.Context) ([]GroupListing, error) {
 func (c *Client) DescribeGroup(ctx context.Context, group string) (GroupInfo, error) {
 	req := kmsg.NewPtrDescribeGroupsRequest()
 	req.Groups = []string{group}
-	k := &groupClient{c: c, group: group}
+	k := &groupClient{c: c, group: group, lane: quickLane}
 	var info GroupInfo
 	err := k.do(ctx, req, func(resp kmsg.Response) error {
 		for _, g := range resp.(*kmsg.DescribeGroupsResponse).Groups {
@@ -93,7 +93,7 @@ func (c *Client) DeleteGroups(ctx context.Context, groups ...string) error {
 	for _, group := range groups {
 		req := kmsg.NewPtrDeleteGroupsRequest()
 		req.Groups = []string{group}
-		k := &groupClient{c: c, group: group}
+		k := &groupClient{c: c, group: group, lane: quickLane}
 		err := k.do(ctx, req, func(resp kmsg.Response) error {
 			for _, g := range resp.(*kmsg.DeleteGroupsResponse).Groups {
 				if err := codeError(g.ErrorCode); err != nil {
@@ -111,7 +111,7 @@ func (c *Client) DeleteGroups(ctx context.Context, groups ...string) error {
 
 // CommittedOffsets returns all offsets that a group has committed. A group that does not exist has none.
 func (c *Client) CommittedOffsets(ctx context.Context, group string) (map[TopicPartition]CommittedOffset, error) {
-	k := &groupClient{c: c, group: group}
+	k := &groupClient{c: c, group: group, lane: quickLane}
 	offsets, err := k.fetchCommitted(ctx, nil)
 	if err != nil {
 		return nil, &OpError{Op: "fetch committed offsets of", Subject: "group " + group, Err: err}
@@ -134,7 +134,7 @@ func (c *Client) CommitOffsets(ctx context.Context, group string, offsets map[To
 		}
 		req.Topics = append(req.Topics, t)
 	}
-	k := &groupClient{c: c, group: group}
+	k := &groupClient{c: c, group: group, lane: quickLane}
 	err := k.do(ctx, req, func(resp kmsg.Response) error {
 		for _, t := range resp.(*kmsg.OffsetCommitResponse).Topics {
 			for _, part := range t.Partitions {

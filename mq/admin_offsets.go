@@ -24,7 +24,7 @@ func (c *Client) ListOffsets(ctx context.Context, topic string, at int64) (map[i
 			t.Partitions = append(t.Partitions, rp)
 		}
 		req.Topics = append(req.Topics, t)
-		resp, err := c.requestBroker(ctx, leader, sharedLane, req, 0)
+		resp, err := c.requestBroker(ctx, leader, quickLane, req, 0)
 		if err != nil {
 			return err
 		}
@@ -67,7 +67,7 @@ func (c *Client) DeleteRecords(ctx context.Context, topic string, before map[int
 			t.Partitions = append(t.Partitions, rp)
 		}
 		req.Topics = append(req.Topics, t)
-		resp, err := c.requestBroker(ctx, leader, sharedLane, req, c.cfg.RequestTimeout)
+		resp, err := c.requestBroker(ctx, leader, produceLane, req, c.cfg.RequestTimeout)
 		if err != nil {
 			return err
 		}

@@ -62,8 +62,9 @@ func Connect(ctx context.Context, cfg ClientConfig) (*Client, error) {
 	}
 	c := &Client{cfg: cfg}
 	c.mu.children = make(map[clientChild]struct{})
-	c.pool = newConnPool(cfg)
+	c.pool = newConnPool(cfg, func() { c.meta.kick() })
 	c.meta = newMetadataKeeper(c)
+	c.meta.start()
 	if err := c.meta.refresh(ctx); err != nil {
 		_ = c.Close()
 		return nil, &OpError{Op: "connect", Subject: fmt.Sprint(cfg.Seeds), Err: err}

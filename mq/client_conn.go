@@ -52,7 +52,8 @@ type frame struct{ b []byte }
 // when the connection fails, on the goroutine that noticed; it must not block. The body is the callee's.
 type pendingCall struct {
 	correlation int32
-	deadline    time.Time
+	slow        time.Time // from then on it is suspicious that there is no answer
+	deadline    time.Time // from then on the connection counts as dead
 	done        func(body []byte, err error)
 }
 
@@ -137,10 +138,10 @@ func (c *clientConn) start() {
 
 // send enqueues a frame that appendRequest made. If the connection has failed it returns its error and done is not called;
 // otherwise done is called once, with the body after the correlation id or with an error. A nil done is for requests that are not
-// answered.
-func (c *clientConn) send(f *frame, timeout time.Duration, done func([]byte, error)) error {
+// answered. If the answer takes longer than expected suspicion is raised, if it takes timeout the connection is closed.
+func (c *clientConn) send(f *frame, expected, timeout time.Duration, done func([]byte, error)) error {
 	binary.BigEndian.PutUint32(f.b, uint32(len(f.b)-frameHeaderBytes))
-	deadline := time.Now().Add(timeout)
+	now := time.Now()
 	c.mu.Lock()
 	if c.mu.err != nil {
 		err := c.mu.err
@@ -152,7 +153,7 @@ func (c *clientConn) send(f *frame, timeout time.Duration, done func([]byte, err
 	binary.BigEndian.PutUint32(f.b[correlationOffset:], uint32(c.mu.correlation))
 	c.mu.out = append(c.mu.out, f)
 	if done != nil {
-		c.mu.pending = append(c.mu.pending, pendingCall{c.mu.correlation, deadline, done})
+		c.mu.pending = append(c.mu.pending, pendingCall{c.mu.correlation, now.Add(expected), now.Add(timeout), done})
 	}
 	start := !c.mu.flushing
 	if start {
@@ -314,9 +315,13 @@ func (c *clientConn) failed() error {
 	return c.mu.err
 }
 
-// overdue reports whether the oldest unanswered request should have been answered by now.
-func (c *clientConn) overdue(now time.Time) bool {
+// overdue reports whether the oldest unanswered request should have been answered by now, and whether it is too late for it.
+func (c *clientConn) overdue(now time.Time) (slow, dead bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.mu.head < len(c.mu.pending) && now.After(c.mu.pending[c.mu.head].deadline)
+	if c.mu.head == len(c.mu.pending) {
+		return false, false
+	}
+	oldest := &c.mu.pending[c.mu.head]
+	return now.After(oldest.slow), now.After(oldest.deadline)
 }

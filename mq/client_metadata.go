@@ -16,8 +16,6 @@ import (
 )
 
 const (
-	// metadataAttemptTimeout bounds one attempt to learn metadata, so that one silent broker does not hide a failover from the client.
-	metadataAttemptTimeout = 2 * time.Second
 	// epochRewindsMax is how often a broker may show an older leader epoch before it is believed: a topic of the same name may have
 	// been created anew by a cluster without topic ids.
 	epochRewindsMax = 5
@@ -94,9 +92,11 @@ func newMetadataKeeper(c *Client) *metadataKeeper {
 	k.mu.topics = make(map[string]bool)
 	k.mu.listeners = make(map[metadataListener]struct{})
 	k.mu.updated = make(chan struct{})
-	k.wg.Go(k.run)
 	return k
 }
+
+// start begins to refresh.
+func (k *metadataKeeper) start() { k.wg.Go(k.run) }
 
 func (k *metadataKeeper) close() {
 	k.c.pool.cancel()
@@ -229,13 +229,15 @@ func (k *metadataKeeper) attempt(ctx context.Context) error {
 	slices.Sort(create)
 
 	if len(create) > 0 {
-		req := metadataRequest(create, false)
-		req.AllowAutoTopicCreation = true
-		if _, err := k.c.requestAny(ctx, req); err != nil {
+		if _, err := k.c.requestAny(ctx, func() kmsg.Request {
+			req := metadataRequest(create, false)
+			req.AllowAutoTopicCreation = true
+			return req
+		}); err != nil {
 			return k.failed(err)
 		}
 	}
-	resp, err := k.c.requestAny(ctx, metadataRequest(topics, false))
+	resp, err := k.c.requestAny(ctx, func() kmsg.Request { return metadataRequest(topics, false) })
 	if err != nil {
 		return k.failed(err)
 	}

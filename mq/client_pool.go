@@ -16,9 +16,16 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// sharedLane is the lane of requests that are answered soon. A broker answers a connection's requests in order, so whatever a broker holds
-// back, fetches and joins, has a lane, and thereby a connection, of its own.
-const sharedLane = 0
+// A broker answers a connection's requests in order, so what it holds back, such as fetches, joins and produce requests that wait for replicas, would
+// hold up what follows. Each kind has a lane, and thereby a connection, of its own.
+const (
+	produceLane = iota // of all producers, and of administrative changes
+	quickLane          // requests that are answered at once
+	firstLane          // the first one that newLane gives out
+)
+
+// slowAfter is how long after it was to be expected an answer may be missing before other brokers are asked whether something has happened.
+const slowAfter = time.Second
 
 // connKey names a connection.
 type connKey struct {
@@ -33,6 +40,7 @@ type connPool struct {
 	ctx    context.Context // ends with the pool
 	cancel context.CancelFunc
 	wg     sync.WaitGroup // all goroutines of the pool and of its connections
+	onSlow func()         // called every now and then while a broker owes an answer
 
 	mu struct {
 		sync.Mutex
@@ -50,8 +58,8 @@ type connSlot struct {
 	err     error         // of the attempt that ended last
 }
 
-func newConnPool(cfg ClientConfig) *connPool {
-	p := &connPool{cfg: cfg}
+func newConnPool(cfg ClientConfig, onSlow func()) *connPool {
+	p := &connPool{cfg: cfg, onSlow: onSlow}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	var seed [16]byte
 	_, _ = rand.Read(seed[:])
@@ -164,7 +172,7 @@ func (c *clientConn) negotiate(ctx context.Context, timeout time.Duration, versi
 	req.ClientSoftwareName, req.ClientSoftwareVersion = "vivarium", "0"
 	for {
 		req.SetVersion(version)
-		body, err := c.roundTripBytes(ctx, req, timeout)
+		body, err := c.roundTripBytes(ctx, req, timeout, timeout)
 		if err != nil {
 			return true, err
 		}
@@ -207,17 +215,23 @@ func (p *connPool) onFail(c *clientConn, err error) {
 
 // watch fails connections that owe an answer for too long.
 func (p *connPool) watch() {
-	tick := time.NewTicker(max(p.cfg.RequestTimeout/20, 10*time.Millisecond))
+	tick := time.NewTicker(max(min(p.cfg.RequestTimeout/20, slowAfter/4), 10*time.Millisecond))
 	defer tick.Stop()
 	for {
 		select {
 		case <-p.ctx.Done():
 			return
 		case now := <-tick.C:
+			slow := false
 			for _, c := range p.conns() {
-				if c.overdue(now) {
+				late, overdue := c.overdue(now)
+				slow = slow || late
+				if overdue {
 					c.fail(fmt.Errorf("mq: %s did not answer in time: %w", c.addr, os.ErrDeadlineExceeded))
 				}
+			}
+			if slow {
+				p.onSlow()
 			}
 		}
 	}
@@ -236,12 +250,23 @@ func (p *connPool) conns() []*clientConn {
 	return conns
 }
 
-// connected reports whether there is a connection to addr.
+// connected reports whether there is a connection for quick requests to addr.
 func (p *connPool) connected(addr string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	slot := p.mu.slots[connKey{addr, sharedLane}]
+	slot := p.mu.slots[connKey{addr, quickLane}]
 	return slot != nil && slot.conn != nil
+}
+
+// spawn runs fn on a goroutine of the pool's, unless the pool is closed.
+func (p *connPool) spawn(fn func()) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.mu.closed {
+		return false
+	}
+	p.wg.Go(fn)
+	return true
 }
 
 // newLane returns a lane of its own for somebody who makes brokers wait.
@@ -249,7 +274,7 @@ func (p *connPool) newLane() int32 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.mu.lanes++
-	return p.mu.lanes
+	return firstLane + p.mu.lanes
 }
 
 // closeLane closes a lane's connections. The lane must not be used any more.

@@ -53,7 +53,7 @@ func (c *clientConn) setVersion(req kmsg.Request) error {
 }
 
 // roundTripBytes sends req as it is and returns the body of the answer.
-func (c *clientConn) roundTripBytes(ctx context.Context, req kmsg.Request, timeout time.Duration) ([]byte, error) {
+func (c *clientConn) roundTripBytes(ctx context.Context, req kmsg.Request, expected, timeout time.Duration) ([]byte, error) {
 	type answer struct {
 		body []byte
 		err  error
@@ -61,7 +61,7 @@ func (c *clientConn) roundTripBytes(ctx context.Context, req kmsg.Request, timeo
 	answers := make(chan answer, 1)
 	f := newFrame()
 	f.b = appendRequest(f.b, req, c.clientID)
-	if err := c.send(f, timeout, func(body []byte, err error) { answers <- answer{body, err} }); err != nil {
+	if err := c.send(f, expected, timeout, func(body []byte, err error) { answers <- answer{body, err} }); err != nil {
 		return nil, &notSentError{err}
 	}
 	select {
@@ -73,11 +73,11 @@ func (c *clientConn) roundTripBytes(ctx context.Context, req kmsg.Request, timeo
 }
 
 // roundTrip sends req in the best common version and decodes the answer. Errors before anything was sent are *notSentError.
-func (c *clientConn) roundTrip(ctx context.Context, req kmsg.Request, timeout time.Duration) (kmsg.Response, error) {
+func (c *clientConn) roundTrip(ctx context.Context, req kmsg.Request, expected, timeout time.Duration) (kmsg.Response, error) {
 	if err := c.setVersion(req); err != nil {
 		return nil, &notSentError{err}
 	}
-	body, err := c.roundTripBytes(ctx, req, timeout)
+	body, err := c.roundTripBytes(ctx, req, expected, timeout)
 	if err != nil {
 		return nil, err
 	}
@@ -102,7 +102,7 @@ func (c *Client) requestAddr(ctx context.Context, addr string, lane int32, req k
 	if err != nil {
 		return nil, &notSentError{err}
 	}
-	return conn.roundTrip(ctx, req, c.cfg.RequestTimeout+wait)
+	return conn.roundTrip(ctx, req, wait+slowAfter, wait+c.cfg.RequestTimeout)
 }
 
 // requestBroker is requestAddr for the broker with the given id.
@@ -114,23 +114,53 @@ func (c *Client) requestBroker(ctx context.Context, id, lane int32, req kmsg.Req
 	return c.requestAddr(ctx, addr, lane, req, wait)
 }
 
-// requestAny sends req to some broker, one after the other until one answers.
-func (c *Client) requestAny(ctx context.Context, req kmsg.Request) (kmsg.Response, error) {
-	var last error
-	for _, addr := range c.meta.candidates() {
-		attempt, cancel := context.WithTimeout(ctx, min(c.cfg.RequestTimeout, metadataAttemptTimeout))
-		resp, err := c.requestAddr(attempt, addr, sharedLane, req, 0)
-		cancel()
-		if err == nil {
-			return resp, nil
+// requestAny sends a request to some broker. If one fails or takes longer than hedgeAfter the next is asked too; the first answer counts.
+// Each broker is asked once at most. Build returns the request, once for each broker.
+func (c *Client) requestAny(ctx context.Context, build func() kmsg.Request) (kmsg.Response, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.RequestTimeout)
+	defer cancel()
+	type answer struct {
+		resp kmsg.Response
+		err  error
+	}
+	addrs := c.meta.candidates()
+	answers := make(chan answer, len(addrs))
+	ask := func(addr string) bool {
+		return c.pool.spawn(func() {
+			resp, err := c.requestAddr(ctx, addr, quickLane, build(), 0)
+			answers <- answer{resp, err}
+		})
+	}
+	hedge := time.NewTicker(hedgeAfter)
+	defer hedge.Stop()
+	last := error(ErrBrokerNotAvailable)
+	for asked, failed := 0, 0; failed < len(addrs); {
+		if asked < len(addrs) {
+			if !ask(addrs[asked]) {
+				return nil, ErrClosed
+			}
+			asked++
 		}
-		last = err
-		if ctx.Err() != nil {
-			break
+		select {
+		case a := <-answers:
+			if a.err == nil {
+				return a.resp, nil
+			}
+			last = a.err
+			failed++
+		case <-hedge.C:
+		case <-ctx.Done():
+			if failed == 0 {
+				last = ctx.Err()
+			}
+			return nil, last
 		}
 	}
 	return nil, last
 }
+
+// hedgeAfter is how long a broker is waited for before the next one is asked as well.
+const hedgeAfter = 200 * time.Millisecond
 
 // sleep waits; it returns early with the error if ctx or the client ends.
 func (c *Client) sleep(ctx context.Context, d time.Duration) error {

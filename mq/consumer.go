@@ -263,7 +263,7 @@ func (c *Consumer) Shutdown(ctx context.Context) error {
 	c.wg.Wait()
 	if c.group != nil {
 		c.group.leave(ctx)
-		c.c.pool.closeLane(c.group.lane)
+		c.c.pool.closeLane(c.group.coordinator.lane)
 	}
 	c.c.pool.closeLane(c.lane)
 	c.c.disown(c)

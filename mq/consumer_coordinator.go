@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -12,6 +13,7 @@ import (
 type groupClient struct {
 	c     *Client
 	group string
+	lane  int32
 	mu    struct {
 		sync.Mutex
 		known  bool
@@ -28,9 +30,11 @@ func (k *groupClient) find(ctx context.Context) (string, error) {
 	if known {
 		return addr, nil
 	}
-	req := kmsg.NewPtrFindCoordinatorRequest()
-	req.CoordinatorKey = k.group
-	resp, err := k.c.requestAny(ctx, req)
+	resp, err := k.c.requestAny(ctx, func() kmsg.Request {
+		req := kmsg.NewPtrFindCoordinatorRequest()
+		req.CoordinatorKey = k.group
+		return req
+	})
 	if err != nil {
 		return "", err
 	}
@@ -51,13 +55,13 @@ func (k *groupClient) forget() {
 	k.mu.known = false
 }
 
-// once sends req to the coordinator in one attempt. After a failure the coordinator is looked for anew.
-func (k *groupClient) once(ctx context.Context, lane int32, req kmsg.Request, check func(kmsg.Response) error) error {
+// once sends req to the coordinator in one attempt. Wait is how long the coordinator is asked to hold the answer back. After a failure the coordinator is looked for anew.
+func (k *groupClient) once(ctx context.Context, wait time.Duration, req kmsg.Request, check func(kmsg.Response) error) error {
 	addr, err := k.find(ctx)
 	if err != nil {
 		return &notSentError{err}
 	}
-	resp, err := k.c.requestAddr(ctx, addr, lane, req, 0)
+	resp, err := k.c.requestAddr(ctx, addr, k.lane, req, wait)
 	if err == nil {
 		err = check(resp)
 	}
@@ -71,7 +75,7 @@ func (k *groupClient) once(ctx context.Context, lane int32, req kmsg.Request, ch
 func (k *groupClient) do(ctx context.Context, req kmsg.Request, check func(kmsg.Response) error) error {
 	sent := false
 	err := k.c.retry(ctx, func() error {
-		err := k.once(ctx, sharedLane, req, check)
+		err := k.once(ctx, 0, req, check)
 		_, answered := errors.AsType[Error](err)
 		sent = err != nil && (sent || !answered && wasSent(err))
 		return err

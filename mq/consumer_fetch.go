@@ -61,7 +61,7 @@ func (c *Consumer) hurryLocked(pp *consumerPartition) {
 func (c *Consumer) seekLocked(pp *consumerPartition, offset int64, epoch int32) {
 	pp.version++
 	pp.moved.Store(true)
-	pp.next, pp.nextEpoch, pp.validate = offset, epoch, false
+	pp.next, pp.nextEpoch, pp.validate, pp.stuck = offset, epoch, false, false
 	pp.position.Store(offset)
 	c.purgeLocked(pp)
 	c.hurryLocked(pp)
@@ -200,7 +200,7 @@ func (f *consumerFetcher) plan() (req *kmsg.FetchRequest, items []fetchItem, pau
 	req.SessionEpoch = -1 // no fetch session
 	for _, pp := range c.mu.partitions {
 		switch {
-		case pp.leader != f.broker || pp.held || pp.revoked.Load():
+		case pp.leader != f.broker || pp.held || pp.stuck || pp.revoked.Load():
 			continue
 		case now.Before(pp.notBefore):
 			if d := pp.notBefore.Sub(now); pause == 0 || d < pause {
@@ -264,7 +264,7 @@ func (f *consumerFetcher) request(req kmsg.Request, wait time.Duration, interrup
 			c.mu.Unlock()
 		}()
 	}
-	body, err := conn.roundTripBytes(ctx, req, c.c.cfg.RequestTimeout+wait)
+	body, err := conn.roundTripBytes(ctx, req, wait+slowAfter, wait+c.c.cfg.RequestTimeout)
 	if err != nil {
 		if ctx.Err() != nil {
 			conn.fail(context.Canceled) // its answer would hold up the next request
@@ -378,7 +378,7 @@ func (c *Consumer) resetLocked(pp *consumerPartition) {
 	default:
 		c.reportLocked(&OpError{Op: "fetch", Subject: pp.tp.String(), Err: ErrNoOffset})
 		c.seekLocked(pp, pp.next, -1)
-		pp.held = true // until a Seek
+		pp.stuck = true
 	}
 }
 

@@ -17,7 +17,6 @@ import (
 // a member and only commits.
 type consumerGroup struct {
 	c           *Consumer
-	lane        int32 // of joins and heartbeats: a join is answered when all have joined
 	coordinator groupClient
 	counts      map[string]int32 // as leader, what the assignment was made for; used by run only
 
@@ -29,7 +28,8 @@ type consumerGroup struct {
 }
 
 func newConsumerGroup(c *Consumer) *consumerGroup {
-	g := &consumerGroup{c: c, lane: c.c.pool.newLane(), coordinator: groupClient{c: c.c, group: c.cfg.Group}}
+	g := &consumerGroup{c: c}
+	g.coordinator = groupClient{c: c.c, group: c.cfg.Group, lane: c.c.pool.newLane()}
 	g.mu.generation = -1
 	return g
 }
@@ -117,7 +117,7 @@ func (g *consumerGroup) joinOnce(ctx context.Context) ([]TopicPartition, error) 
 		req.Protocols = append(req.Protocols, p)
 	}
 	var joined *kmsg.JoinGroupResponse
-	err := g.once(ctx, req, cfg.RebalanceTimeout, func(resp kmsg.Response) error {
+	err := g.coordinator.once(ctx, cfg.RebalanceTimeout, req, func(resp kmsg.Response) error {
 		joined = resp.(*kmsg.JoinGroupResponse)
 		if Error(joined.ErrorCode) == ErrMemberIDRequired { // KIP-394
 			g.set(-1, joined.MemberID)
@@ -140,7 +140,7 @@ func (g *consumerGroup) joinOnce(ctx context.Context) ([]TopicPartition, error) 
 		}
 	}
 	var partitions []TopicPartition
-	err = g.once(ctx, sync, cfg.RebalanceTimeout, func(resp kmsg.Response) error {
+	err = g.coordinator.once(ctx, cfg.RebalanceTimeout, sync, func(resp kmsg.Response) error {
 		r := resp.(*kmsg.SyncGroupResponse)
 		if err := codeError(r.ErrorCode); err != nil {
 			return err
@@ -152,22 +152,6 @@ func (g *consumerGroup) joinOnce(ctx context.Context) ([]TopicPartition, error) 
 		return nil
 	})
 	return partitions, g.forgotten(err)
-}
-
-// once sends a request to the coordinator on the group's lane.
-func (g *consumerGroup) once(ctx context.Context, req kmsg.Request, wait time.Duration, check func(kmsg.Response) error) error {
-	addr, err := g.coordinator.find(ctx)
-	if err != nil {
-		return err
-	}
-	resp, err := g.c.c.requestAddr(ctx, addr, g.lane, req, wait)
-	if err == nil {
-		err = check(resp)
-	}
-	if err != nil && !errors.Is(err, errMemberID) && lostCoordinator(err) {
-		g.coordinator.forget()
-	}
-	return err
 }
 
 // forgotten forgets the member id if the error says that it is not valid, and makes errors that only ask for another join errRejoin.
@@ -293,7 +277,7 @@ func (g *consumerGroup) heartbeat(ctx context.Context) error {
 	if id := g.c.cfg.InstanceID; id != "" {
 		req.InstanceID = &id
 	}
-	return g.once(ctx, req, 0, func(resp kmsg.Response) error {
+	return g.coordinator.once(ctx, 0, req, func(resp kmsg.Response) error {
 		return codeError(resp.(*kmsg.HeartbeatResponse).ErrorCode)
 	})
 }
@@ -324,6 +308,6 @@ func (g *consumerGroup) leave(ctx context.Context) {
 	m := kmsg.NewLeaveGroupRequestMember()
 	m.MemberID = member
 	req.Members = append(req.Members, m)
-	_ = g.once(ctx, req, 0, func(kmsg.Response) error { return nil })
+	_ = g.coordinator.once(ctx, 0, req, func(kmsg.Response) error { return nil })
 	g.set(-1, "")
 }

@@ -17,7 +17,7 @@ func (f *consumerFetcher) locate() bool {
 	now := time.Now()
 	c.mu.Lock()
 	for _, pp := range c.mu.partitions {
-		if pp.leader != f.broker || pp.held || pp.revoked.Load() || now.Before(pp.notBefore) {
+		if pp.leader != f.broker || pp.held || pp.stuck || pp.revoked.Load() || now.Before(pp.notBefore) {
 			continue
 		}
 		switch {

@@ -33,7 +33,8 @@ type consumerPartition struct {
 	leader      int32 // -1: none known
 	leaderEpoch int32
 	validate    bool // the leader changed: see whether it has what was consumed (KIP-320)
-	held        bool // not to be fetched: its callback runs, or it waits for a seek
+	held        bool // OnAssigned runs: not to be fetched yet
+	stuck       bool // it has no offset to go on from: not to be fetched before a Seek
 	chunks      int  // fetched and not yet yielded
 	failures    int
 	notBefore   time.Time // a backoff

@@ -114,7 +114,7 @@ func (c *Consumer) assign(ctx context.Context, partitions []TopicPartition, offs
 	}
 	c.mu.Lock()
 	for _, tp := range partitions {
-		if pp := c.mu.partitions[tp]; pp != nil && pp.next != OffsetCommitted {
+		if pp := c.mu.partitions[tp]; pp != nil {
 			pp.held = false
 			if pp.leader < 0 {
 				c.c.meta.kick()
@@ -167,6 +167,7 @@ func (c *Consumer) startLocked(pp *consumerPartition, offsets map[TopicPartition
 				pp.next = OffsetLatest
 			default:
 				c.reportLocked(&OpError{Op: "start", Subject: pp.tp.String(), Err: ErrNoOffset})
+				pp.stuck = true
 			}
 		}
 	}

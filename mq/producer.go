@@ -102,6 +102,7 @@ type Producer struct {
 	buffered producerBuffer
 	finisher producerFinisher
 	identity producerIdentity
+	waits    sync.Pool // of *syncWait; not the package's, since channels belong to a synctest bubble
 
 	mu struct {
 		sync.Mutex
@@ -122,6 +123,7 @@ func (c *Client) NewProducer(cfg ProducerConfig) (*Producer, error) {
 	p.topics.Store(&map[string]*producerTopic{})
 	p.buffered.init(int64(cfg.BufferBytesMax))
 	p.finisher.p = p
+	p.waits.New = newSyncWait
 	p.identity.init()
 	p.mu.sinks = make(map[int32]*producerSink)
 	if err := c.adopt(p); err != nil {
@@ -147,7 +149,7 @@ func (p *Producer) Send(ctx context.Context, r *Record, done func(*Record, error
 // SendSync sends the records and waits for all of them. It returns the errors of those that failed, joined, each naming its
 // partition. If ctx ends first, so does the waiting: the records may still be written, and must not be reused before Flush has returned.
 func (p *Producer) SendSync(ctx context.Context, records ...*Record) error {
-	w := syncWaitPool.Get().(*syncWait)
+	w := p.waits.Get().(*syncWait)
 	w.prepare(len(records) + 1)
 	for _, r := range records {
 		if err := p.send(ctx, r, producerEntry{record: r, wait: w}); err != nil {
@@ -158,7 +160,7 @@ func (p *Producer) SendSync(ctx context.Context, records ...*Record) error {
 	select {
 	case <-w.done:
 		err := w.err()
-		syncWaitPool.Put(w)
+		p.waits.Put(w)
 		return err
 	case <-ctx.Done():
 		return unknownOutcome(ctx.Err())

@@ -54,10 +54,13 @@ func (i *producerIdentity) obtain(ctx context.Context, c *Client) (int64, int16,
 	if id, epoch, ok := i.cached(); ok {
 		return id, epoch, nil
 	}
-	req := kmsg.NewPtrInitProducerIDRequest()
-	req.TransactionTimeoutMillis = math.MaxInt32
+	build := func() kmsg.Request {
+		req := kmsg.NewPtrInitProducerIDRequest()
+		req.TransactionTimeoutMillis = math.MaxInt32
+		return req
+	}
 	err := c.retry(ctx, func() error {
-		resp, err := c.requestAny(ctx, req)
+		resp, err := c.requestAny(ctx, build)
 		if err != nil {
 			return err
 		}

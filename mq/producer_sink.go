@@ -245,7 +245,7 @@ func (s *producerSink) request(ready []*producerPartition) (rest []*producerPart
 	addr, ok := p.c.meta.current().addr(s.broker)
 	err := error(ErrBrokerNotAvailable)
 	if ok {
-		conn, err = p.c.pool.get(p.ctx, addr, sharedLane)
+		conn, err = p.c.pool.get(p.ctx, addr, produceLane)
 	}
 	req := kmsg.NewPtrProduceRequest()
 	if err == nil {
@@ -281,7 +281,7 @@ func (s *producerSink) request(ready []*producerPartition) (rest []*producerPart
 // fill takes batches and puts them into the request.
 func (s *producerSink) fill(req *kmsg.ProduceRequest, ready []*producerPartition, pid int64, epoch int16) (items []sinkItem, rest []*producerPartition) {
 	cfg := &s.p.cfg
-	req.TimeoutMillis = int32(s.p.c.cfg.RequestTimeout / time.Millisecond)
+	req.TimeoutMillis = int32(max(s.holdMax()/time.Millisecond, 1))
 	switch cfg.Acks {
 	case AcksAll:
 		req.Acks = -1
@@ -324,6 +324,11 @@ func (s *producerSink) fill(req *kmsg.ProduceRequest, ready []*producerPartition
 	return items, nil
 }
 
+// holdMax is how long a broker may wait for replicas before it answers.
+func (s *producerSink) holdMax() time.Duration {
+	return min(s.p.c.cfg.RequestTimeout, s.p.cfg.DeliveryTimeout)
+}
+
 // send encodes the request, after which the batches' bytes are no longer needed for it, and sends it.
 func (s *producerSink) send(conn *clientConn, req *kmsg.ProduceRequest, items []sinkItem) {
 	f := newFrame()
@@ -335,7 +340,7 @@ func (s *producerSink) send(conn *clientConn, req *kmsg.ProduceRequest, items []
 	if req.Acks == 0 {
 		done = nil
 	}
-	err := conn.send(f, 2*s.p.c.cfg.RequestTimeout, done)
+	err := conn.send(f, slowAfter, s.holdMax()+s.p.c.cfg.RequestTimeout/2, done)
 	switch {
 	case err != nil:
 		for _, it := range items {

@@ -79,7 +79,7 @@ type syncWait struct {
 	errs []error
 }
 
-var syncWaitPool = sync.Pool{New: func() any { return &syncWait{done: make(chan struct{}, 1)} }}
+func newSyncWait() any { return &syncWait{done: make(chan struct{}, 1)} }
 
 func (w *syncWait) prepare(n int) {
 	w.left.Store(int64(n))
