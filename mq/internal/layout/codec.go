@@ -3,6 +3,7 @@ package layout
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"net/netip"
 	"slices"
@@ -204,10 +205,10 @@ func byNumber(replicas map[int32][]int32) map[string][]int32 {
 
 func fromNames(m map[string][]int32) ([][]int32, error) {
 	all := make([][]int32, len(m))
-	for name, r := range m {
-		p, ok := atoi(name)
-		if !ok || int(p) >= len(m) {
-			return nil, fmt.Errorf("partition %.20q of %d is out of range", name, len(m))
+	for p := range all {
+		r, ok := m[strconv.Itoa(p)]
+		if !ok {
+			return nil, fmt.Errorf("partition %d of %d is missing", p, len(m))
 		}
 		if err := checkReplicas(r); err != nil {
 			return nil, fmt.Errorf("partition %d: %w", p, err)
@@ -222,12 +223,12 @@ func fromNumbers(m map[string][]int32) (map[int32][]int32, error) {
 		return nil, nil
 	}
 	all := make(map[int32][]int32, len(m))
-	for name, r := range m {
+	for _, name := range slices.Sorted(maps.Keys(m)) {
 		p, ok := atoi(name)
 		if !ok {
 			return nil, fmt.Errorf("partition %.20q is no number", name)
 		}
-		all[p] = r
+		all[p] = m[name]
 	}
 	return all, nil
 }
