@@ -110,8 +110,8 @@ func sample(v reflect.Value, n *int) {
 		v.Set(reflect.New(v.Type().Elem()))
 		sample(v.Elem(), n)
 	case reflect.Struct:
-		for i := range v.NumField() {
-			sample(v.Field(i), n)
+		for _, field := range v.Fields() {
+			sample(field, n)
 		}
 	case reflect.Slice:
 		v.Set(reflect.MakeSlice(v.Type(), 2, 2))

@@ -78,8 +78,10 @@ func BenchmarkApplySet(b *testing.B) {
 // BenchmarkDecodeApplySet is the same from the log's bytes.
 func BenchmarkDecodeApplySet(b *testing.B) {
 	tr, paths := grown(b, benchZnodes)
-	txn := Txn{Kind: KindOp, Session: 1, Auth: []jute.ID{{Scheme: "ip", ID: "127.0.0.1"}},
-		Op: jute.Op{Type: jute.OpSetData, Data: make([]byte, 100), Version: -1}}
+	txn := Txn{
+		Kind: KindOp, Session: 1, Auth: []jute.ID{{Scheme: "ip", ID: "127.0.0.1"}},
+		Op: jute.Op{Type: jute.OpSetData, Data: make([]byte, 100), Version: -1},
+	}
 	var log [][]byte
 	for i := range 4096 {
 		txn.Op.Path = paths[i*7919%len(paths)]

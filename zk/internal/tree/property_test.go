@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -36,14 +37,15 @@ func load(t testing.TB, b []byte) *Tree {
 
 // plain makes results comparable: lists by value, nil for empty ones.
 func plain(r Result) string {
-	s := fmt.Sprintf("%v %q %+v failed=%v", r.Err, r.Path, r.Stat, r.Failed)
+	var s strings.Builder
+	fmt.Fprintf(&s, "%v %q %+v failed=%v", r.Err, r.Path, r.Stat, r.Failed)
 	for _, o := range r.Ops {
-		s += fmt.Sprintf("\n  op %v %v %q %+v", o.Type, o.Err, o.Path, o.Stat)
+		fmt.Fprintf(&s, "\n  op %v %v %q %+v", o.Type, o.Err, o.Path, o.Stat)
 	}
 	for _, e := range r.Events {
-		s += fmt.Sprintf("\n  event %d %d %q %+v", e.Type, e.Zxid, e.Path, e.ACL.Entries())
+		fmt.Fprintf(&s, "\n  event %d %d %q %+v", e.Type, e.Zxid, e.Path, e.ACL.Entries())
 	}
-	return s
+	return s.String()
 }
 
 // compare reads everything that the tree shows at its published zxid.
@@ -62,6 +64,8 @@ func compare(t *testing.T, m *model, tr *Tree) {
 		require.Equal(t, want.acl, n.ACL().Entries(), "%q", p)
 		require.Equal(t, m.children(p), n.AppendChildren(nil), "%q", p)
 		if want.kind == "ephemeral" {
+			_, alive := tr.Session(want.stat.EphemeralOwner)
+			require.True(t, alive, "%q outlives its session", p) // Z12, Z19
 			ephemerals[want.stat.EphemeralOwner] = append(ephemerals[want.stat.EphemeralOwner], p)
 		}
 		dataBytes += len(p) + len(want.data)

@@ -183,24 +183,26 @@ func (s *story) apply(txn *Txn) string {
 	s.zxid++
 	s.tr.Apply(s.zxid, &decoded, &res)
 	s.tr.Publish(s.zxid)
-	out := fmt.Sprintf("%d %s", s.zxid, res.Err.String())
+	var out strings.Builder
+	fmt.Fprintf(&out, "%d %s", s.zxid, res.Err.String())
 	if res.Path != "" {
-		out += " " + strconv.Quote(res.Path)
+		out.WriteString(" " + strconv.Quote(res.Path))
 	}
 	for _, o := range res.Ops {
-		if out += fmt.Sprintf(" [%v", o.Type); o.Type == jute.OpError {
-			out += " " + o.Err.String()
+		fmt.Fprintf(&out, " [%v", o.Type)
+		if o.Type == jute.OpError {
+			out.WriteString(" " + o.Err.String())
 		}
 		if o.Path != "" {
-			out += " " + o.Path
+			out.WriteString(" " + o.Path)
 		}
-		out += "]"
+		out.WriteString("]")
 	}
 	for _, e := range res.Events {
 		require.Equal(s.t, s.zxid, e.Zxid)
-		out += fmt.Sprintf(" %s(%s)", map[jute.EventType]string{1: "created", 2: "deleted", 3: "changed", 4: "children"}[e.Type], e.Path)
+		fmt.Fprintf(&out, " %s(%s)", map[jute.EventType]string{1: "created", 2: "deleted", 3: "changed", 4: "children"}[e.Type], e.Path)
 	}
-	return out
+	return out.String()
 }
 
 // read answers the lines that read.
