@@ -97,8 +97,11 @@ func reopenDamaged(fs *vfs.Mem) ([]Record, error) {
 // reported; and never is there a record that was not appended.
 func TestBitFlips(t *testing.T) {
 	segmentBytes := int64(2 << 10)
-	if *full {
+	switch {
+	case *full:
 		segmentBytes = 24 << 10
+	case testing.Short():
+		segmentBytes = 1 << 10
 	}
 	for _, clean := range []bool{true, false} {
 		t.Run(fmt.Sprintf("clean=%v", clean), func(t *testing.T) {

@@ -17,8 +17,9 @@ import (
 // Open opens the log in a directory, or an empty one where there is none yet:
 // with NoLock it then touches nothing before the first record. It recovers what
 // was durable; after a crash it cuts a torn tail, and syncs what is left. Errors
-// are ErrLocked, ErrCorrupt, and those of the file system. It changes no file:
-// what it found stays to be looked at if it fails.
+// are ErrLocked, ErrCorrupt, and those of the file system. Beside making the
+// directory and its lock file it changes nothing: what it found stays to be
+// looked at if it fails.
 func Open(dir string, cfg Config) (*Log, error) {
 	l, err := newLog(dir, cfg)
 	if err != nil {

@@ -22,7 +22,11 @@ var seeds = flag.Int("seeds", 60, "wal: how many seeds TestRandomCrashes runs")
 // there with a log that has lived through it, ten lives a seed.
 func TestRandomCrashes(t *testing.T) {
 	var rolls, recycled, torn, resets int
-	for seed := range *seeds {
+	n := *seeds
+	if testing.Short() {
+		n = min(n, 20)
+	}
+	for seed := range n {
 		rng := rand.New(rand.NewPCG(uint64(seed), 99))
 		mem := vfs.NewMem()
 		life := outcome{}
@@ -63,8 +67,8 @@ func TestRandomCrashes(t *testing.T) {
 			abandon(l)
 		}
 	}
-	t.Logf("%d seeds, 10 lives each: %d rolls, %d recycled, %d torn tails, %d lives with a reset", *seeds, rolls, recycled, torn, resets)
-	require.Positive(t, rolls*recycled*torn*resets)
+	t.Logf("%d seeds, 10 lives each: %d rolls, %d recycled, %d torn tails, %d lives with a reset", n, rolls, recycled, torn, resets)
+	require.Positive(t, rolls*recycled*torn*resets, "an event that matters was never reached")
 }
 
 // randomly does drawn operations until one fails or enough were done.
@@ -146,7 +150,10 @@ func TestTornAtEveryByte(t *testing.T) {
 // TestManyLogs: thousands of logs share a flusher, and few files stay open
 // (R14). Run with the counts of open files of an injected file system.
 func TestManyLogs(t *testing.T) {
-	const n = 1500
+	n := 1500
+	if testing.Short() {
+		n = 700
+	}
 	var open, most atomic.Int64
 	fs := vfs.Inject(vfs.NewMem(), func(op vfs.Op) error {
 		switch op.Kind {
@@ -245,7 +252,11 @@ func TestReadersWhileRecycling(t *testing.T) {
 		})
 	}
 	rng := rand.New(rand.NewPCG(5, 5))
-	for life := range 4000 {
+	lives := 4000
+	if testing.Short() {
+		lives = 400
+	}
+	for life := range lives {
 		next := l.Next()
 		require.NoError(t, l.Append(recs(life, 40, next, next+1, next+2)...))
 		switch rng.IntN(12) {

@@ -121,7 +121,11 @@ func TestCrashSectors(t *testing.T) {
 // TestCrashModel draws operations and crashes, and checks against a model that
 // what was synced is there, and what was not is one of its versions.
 func TestCrashModel(t *testing.T) {
-	for seed := range uint64(200) {
+	seeds := uint64(100)
+	if testing.Short() {
+		seeds = 20
+	}
+	for seed := range seeds {
 		rng := rand.New(rand.NewPCG(seed, 7))
 		m := vfs.NewMem()
 		f := create(t, m, "f", "")
