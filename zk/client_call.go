@@ -85,17 +85,15 @@ func (c *Client) goRequest(ctx context.Context, r *request, err error) {
 	if err == nil {
 		return
 	}
-	if r.stop != nil {
-		r.stop()
-	}
+	r.watched = r.stop != nil && !r.stop()
 	r.err = err
 	c.del.add([]item{{r: r}})
 }
 
-// recycle keeps a finished request for another call. One that was abandoned is
-// left to the garbage collector.
+// recycle keeps a finished request for another call. One that somebody may still
+// look at is left to the garbage collector.
 func (c *Client) recycle(r *request) {
-	if r.abandoned || cap(r.buf) > 64<<10 {
+	if r.watched || r.abandoned || r.ready == nil || cap(r.buf) > 64<<10 {
 		return
 	}
 	*r = request{buf: r.buf[:0], ready: r.ready}
@@ -220,9 +218,7 @@ func finished(items []item, r *request) []item {
 	if r.abandoned {
 		return items
 	}
-	if r.stop != nil {
-		r.stop()
-	}
+	r.watched = r.stop != nil && !r.stop()
 	return append(items, item{r: r})
 }
 

@@ -35,7 +35,8 @@ type clientConn struct {
 	err        error         // why it ended; read after stop is closed
 	stop       chan struct{} // closed when it ends
 
-	lastRead, lastWrite atomic.Int64 // since begun
+	lastRead, lastWrite atomic.Int64 // ns since begun; of the begin of a write
+	writing             atomic.Bool  // lastWrite's has not ended
 	pingDue             atomic.Bool
 
 	// the writer's
@@ -160,7 +161,8 @@ func (cn *clientConn) readFrame() ([]byte, error) {
 }
 
 // keep watches over the connection until it ends: pings when nothing was written
-// for a third of the session timeout, and gives up when nothing was read for two.
+// for a third of the session timeout, and gives up when nothing was read, or a
+// write has not ended, for two.
 func (cn *clientConn) keep(ctx context.Context) {
 	third := cn.timeout / 3
 	ping := min(third, 10*time.Second)
@@ -180,6 +182,10 @@ func (cn *clientConn) keep(ctx context.Context) {
 		idle := time.Duration(now - cn.lastWrite.Load())
 		if unheard >= 2*third {
 			cn.fail(fmt.Errorf("nothing heard for %v", unheard))
+			return
+		}
+		if idle >= 2*third && cn.writing.Load() { // cheaper than a deadline for each write
+			cn.fail(fmt.Errorf("a write is stuck for %v", idle))
 			return
 		}
 		if idle >= ping {
@@ -204,10 +210,11 @@ func (cn *clientConn) write() error {
 			continue
 		}
 		cn.lastWrite.Store(cn.age())
-		cn.nc.SetWriteDeadline(time.Now().Add(2 * cn.timeout / 3))
+		cn.writing.Store(true)
 		if _, err := cn.nc.Write(cn.out); err != nil {
 			return fmt.Errorf("write: %w", err)
 		}
+		cn.writing.Store(false)
 		if cn.out = cn.out[:0]; cap(cn.out) > 16*writeBatchBytes {
 			cn.out = nil
 		}

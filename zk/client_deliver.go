@@ -35,7 +35,7 @@ func (it *item) isEvent() bool { return it.r == nil }
 // callbacks have returned. Two replies do not: one that a callback waits for
 // (request.inCallback), and one that has waited for holdMax.
 type delivery struct {
-	chroot string
+	c      *Client
 	wake   chan struct{} // capacity 1
 	done   chan struct{} // closed when the goroutine has returned
 	gid    atomic.Uint64 // the goroutine's id
@@ -51,8 +51,8 @@ type delivery struct {
 	}
 }
 
-func newDelivery(chroot string) *delivery {
-	return &delivery{chroot: chroot, wake: make(chan struct{}, 1), done: make(chan struct{})}
+func newDelivery(c *Client) *delivery {
+	return &delivery{c: c, wake: make(chan struct{}, 1), done: make(chan struct{})}
 }
 
 // add passes on what one read of the connection, or one change of state, has
@@ -157,8 +157,9 @@ func (d *delivery) run() {
 		case it.r != nil && it.r.done == nil:
 			it.r.ready <- struct{}{}
 		case it.r != nil:
-			it.r.decode(d.chroot)
+			it.r.decode(d.c.cfg.Chroot)
 			it.r.done(it.r)
+			d.c.recycle(it.r)
 		default:
 			it.call()
 			d.mu.Lock()

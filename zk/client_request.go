@@ -49,6 +49,8 @@ type request struct {
 	done  func(r *request) // asynchronous: called instead, on the delivery goroutine
 	stop  func() bool      // ends the watch on an asynchronous request's context
 
+	watched bool // stop came too late: abandonAsync has it
+
 	err     error // why it failed; an Error from the server, too
 	unknown bool  // see OpError
 	zxid    int64

@@ -46,8 +46,8 @@ func newClient(cfg ClientConfig) *Client {
 		ended: make(chan struct{}),
 		done:  make(chan struct{}),
 		wake:  make(chan struct{}, 1),
-		del:   newDelivery(cfg.Chroot),
 	}
+	c.del = newDelivery(c)
 	c.requests.New = func() any { return &request{ready: make(chan struct{}, 1)} }
 	c.timeout.Store(int64(cfg.SessionTimeout))
 	c.mu.auths = slices.Clone(cfg.Auth)

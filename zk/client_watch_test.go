@@ -279,7 +279,7 @@ func TestWatchTableFire(t *testing.T) {
 // and none is lost.
 func TestDeliveryOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := newDelivery("")
+		d := newDelivery(nil)
 		go d.run()
 		const senders, each = 4, 1000
 		next := make([]int, senders)
