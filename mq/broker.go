@@ -358,6 +358,7 @@ func (b *Broker) end(why error, clean bool) error {
 func (b *Broker) handOver(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, handOverMax)
 	defer cancel()
+	b.host.leaving.Store(true)
 	for ctx.Err() == nil {
 		life := b.live.Load()
 		if life == nil {

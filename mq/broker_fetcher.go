@@ -173,6 +173,11 @@ func (f *fetcher) collect() (ready []inFlight, syncing bool) {
 		end, synced := p.mu.core.LogEnd()
 		paused := now.Before(p.mu.pauseUntil)
 		closed := p.mu.closed || p.mu.role != nil
+		if f.host.leaving.Load() {
+			// Handing over: once out of the in-sync set, asking to be let in again would only hold up producers.
+			state, _ := p.mu.core.State()
+			closed = closed || !slices.Contains(state.ISR, f.host.self)
+		}
 		p.mu.Unlock()
 		switch {
 		case closed || paused:
@@ -354,8 +359,9 @@ func (p *hostedPartition) takeFetched(req replica.FetchRequest, rp *kmsg.FetchRe
 		return
 	}
 	action := p.mu.core.HandleFetch(ans, len(rp.RecordBatches) > 0)
+	p.mu.pauseUntil = time.Time{}
 	if action.Kind == replica.Stale || ans.Code != replica.OK {
-		p.mu.pauseUntil = time.Now().Add(fetchRetryPause)
+		p.pauseLocked()
 	}
 	fx := p.drainLocked()
 	p.mu.Unlock()
@@ -368,6 +374,12 @@ func (p *hostedPartition) takeFetched(req replica.FetchRequest, rp *kmsg.FetchRe
 	fx.role, more.role = false, false
 	p.carryOut(&fx)
 	p.carryOut(&more)
+}
+
+// pauseLocked keeps the partition from being fetched for a moment, and sees to it that it is afterwards.
+func (p *hostedPartition) pauseLocked() {
+	p.mu.pauseUntil = time.Now().Add(fetchRetryPause)
+	time.AfterFunc(fetchRetryPause, func() { p.host.nudgeFetcher(p) })
 }
 
 // change changes the log as the core decided and tells it. The gate is held.
@@ -390,7 +402,7 @@ func (p *hostedPartition) change(action replica.Action, epoch int32, records []b
 	defer p.mu.Unlock()
 	if err != nil {
 		p.host.log.Warn("following failed", "topic", p.topic, "partition", p.key.index, "err", err)
-		p.mu.pauseUntil = time.Now().Add(fetchRetryPause)
+		p.pauseLocked()
 	}
 	switch {
 	case p.log.Err() != nil || (err != nil && action.Kind != replica.Append):

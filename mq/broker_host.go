@@ -45,12 +45,16 @@ type partitionHost struct {
 	wg     sync.WaitGroup
 	// clean says how partitions are closed when the host ends.
 	clean atomic.Bool
+	// leaving: the broker is handing over before it stops.
+	leaving atomic.Bool
 
 	mu struct {
 		sync.RWMutex
 		closed bool
 		byName map[topicIndex]*hostedPartition
 		byID   map[partitionKey]*hostedPartition
+		// progress is closed and replaced when the image has been followed.
+		progress chan struct{}
 	}
 	fetchers struct {
 		sync.Mutex
@@ -69,6 +73,7 @@ type partitionHost struct {
 func newPartitionHost(ctx context.Context, cfg *Config, disk *brokerDisk) *partitionHost {
 	h := &partitionHost{cfg: cfg, self: cfg.BrokerID, log: cfg.Logger, disk: disk, ctx: ctx, wake: make(chan struct{}, 1)}
 	h.mu.byName, h.mu.byID = map[topicIndex]*hostedPartition{}, map[partitionKey]*hostedPartition{}
+	h.mu.progress = make(chan struct{})
 	h.fetchers.m = map[int32]*fetcher{}
 	h.pending.topics = map[string]struct{}{}
 	return h
@@ -136,6 +141,7 @@ func (h *partitionHost) run() {
 		for name := range topics {
 			h.follow(img, name, life)
 		}
+		h.progressed()
 		h.dropTombstoned(img, life)
 		h.nudgeFetchers()
 	}
@@ -310,31 +316,87 @@ func (h *partitionHost) byKey(key partitionKey) *hostedPartition {
 
 // Find implements api.Logs.
 func (h *partitionHost) Find(topic string, index int32) (api.Partition, api.Code) {
+	name := topicIndex{topic, index}
 	h.mu.RLock()
-	p := h.mu.byName[topicIndex{topic, index}]
+	p := h.mu.byName[name]
 	h.mu.RUnlock()
-	if p != nil {
+	if p != nil && p.leads.Load() {
 		return p, api.None
 	}
-	if h.image().Partition(topic, index) == nil {
+	img := h.image()
+	mp := img.Partition(topic, index)
+	if mp == nil && p == nil {
 		return nil, api.UnknownTopicOrPartition
 	}
-	return nil, api.NotLeaderOrFollower
+	if mp != nil && h.about(mp) {
+		p = h.awaitLeading(partitionKey{img.Topics[topic].ID, index})
+	}
+	if p == nil {
+		return nil, api.NotLeaderOrFollower
+	}
+	return p, api.None
 }
 
 // FindByID implements api.Logs.
 func (h *partitionHost) FindByID(topic layout.ID, index int32) (api.Partition, api.Code) {
-	if p := h.byKey(partitionKey{topic, index}); p != nil {
+	key := partitionKey{topic, index}
+	p := h.byKey(key)
+	if p != nil && p.leads.Load() {
 		return p, api.None
 	}
 	t := h.image().TopicByID(topic)
 	switch {
-	case t == nil:
+	case t == nil && p == nil:
 		return nil, api.UnknownTopicID
-	case index < 0 || int(index) >= len(t.Partitions):
+	case t != nil && (index < 0 || int(index) >= len(t.Partitions)):
 		return nil, api.UnknownTopicOrPartition
+	case t != nil && h.about(&t.Partitions[index]):
+		p = h.awaitLeading(key)
 	}
-	return nil, api.NotLeaderOrFollower
+	if p == nil {
+		return nil, api.NotLeaderOrFollower
+	}
+	return p, api.None
+}
+
+// about says whether the image has this broker, in this life, lead a partition: its replica is about to, if it does not.
+func (h *partitionHost) about(mp *meta.Partition) bool {
+	life := h.life()
+	return life != nil && mp.Version >= 0 && mp.State.Leader == h.self && mp.State.LeaderIncarnation == life.incarnation()
+}
+
+// leadWait is how long a request waits for a replica that is about to lead. Without it the first request after an election or a
+// creation would be sent away, and clients take their time to come back.
+const leadWait = 200 * time.Millisecond
+
+// awaitLeading waits until the replica leads.
+func (h *partitionHost) awaitLeading(key partitionKey) *hostedPartition {
+	deadline := time.NewTimer(leadWait)
+	defer deadline.Stop()
+	for {
+		h.mu.RLock()
+		next := h.mu.progress
+		h.mu.RUnlock()
+		p := h.byKey(key)
+		if p != nil && p.leads.Load() {
+			return p
+		}
+		select {
+		case <-next:
+		case <-deadline.C:
+			return p
+		case <-h.ctx.Done():
+			return p
+		}
+	}
+}
+
+// progressed wakes who waits for a replica to lead.
+func (h *partitionHost) progressed() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	close(h.mu.progress)
+	h.mu.progress = make(chan struct{})
 }
 
 // roleChanged is told of a role that has been applied to a partition's log. The partition's gate is held.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/vivarium-go/vivarium/mq/internal/api"
@@ -28,6 +29,7 @@ type hostedPartition struct {
 	key   partitionKey
 	log   *partition.Partition
 	gate  chan struct{}
+	leads atomic.Bool // the core's role is Leader
 
 	mu struct {
 		sync.Mutex
@@ -142,6 +144,8 @@ func (p *hostedPartition) drainLocked() effects {
 		if rd.Role != nil {
 			role := *rd.Role
 			p.mu.role, fx.role = &role, true
+			p.leads.Store(role.Kind == replica.Leader)
+			p.mu.pauseUntil = time.Time{}
 		}
 		if rd.Write != nil {
 			w := *rd.Write

@@ -73,10 +73,17 @@ func (p *hostedPartition) readFollower(dst []byte, r *api.Read) ([]byte, api.Rea
 		res.Code = api.NotLeaderOrFollower
 		return dst, res
 	}
-	ans := p.mu.core.Fetch(replica.FetchRequest{
-		Replica: r.Follower, Incarnation: r.Incarnation, Leader: p.host.self, LeaderEpoch: r.CurrentEpoch, Offset: r.Offset,
-		LastEpoch: r.LastEpoch, LogStart: r.LogStart,
-	})
+	var ans replica.FetchAnswer
+	if r.Again {
+		hw, _ := p.mu.core.HighWatermark()
+		end, _ := p.mu.core.LogEnd()
+		ans = replica.FetchAnswer{Code: p.mu.core.CheckReader(r.CurrentEpoch), DivergingEpoch: -1, HighWatermark: hw, LogStart: p.log.LogStart(), LogEnd: end}
+	} else {
+		ans = p.mu.core.Fetch(replica.FetchRequest{
+			Replica: r.Follower, Incarnation: r.Incarnation, Leader: p.host.self, LeaderEpoch: r.CurrentEpoch, Offset: r.Offset,
+			LastEpoch: r.LastEpoch, LogStart: r.LogStart,
+		})
+	}
 	fx := p.drainLocked()
 	p.mu.Unlock()
 	p.carryOut(&fx)

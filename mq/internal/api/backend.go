@@ -93,6 +93,8 @@ type Read struct {
 	LastEpoch    int32 // leader epoch of the record before Offset, -1 unknown
 	LogStart     int64 // the follower's
 	Committed    bool  // read_committed
+	// Again says that this is another look on behalf of a request that was looked at before: no news of the follower.
+	Again bool
 }
 
 // ReadResult is what a fetch learns of one partition besides its records.

@@ -77,6 +77,9 @@ func (s *Server) fetch(cl *call) {
 	*cl.buf = body
 	putBuffer(cl.buf)
 	cl.buf = nil
+	for i := range op.parts {
+		op.parts[i].read.Again = true
+	}
 	// The request aliases the frame, which the next request overwrites.
 	op.req = cloneFetch(req)
 	op.waiter = NewWaiter()
