@@ -185,3 +185,24 @@ func BenchmarkOpen(b *testing.B) {
 	}
 	b.ReportMetric(b.Elapsed().Seconds()/float64(b.N)/n*1e6, "µs/log")
 }
+
+// BenchmarkAppendMem is what a broker without a disk does: a record batch, then
+// a sync.
+func BenchmarkAppendMem(b *testing.B) {
+	l, err := Open("d", Config{FS: vfs.NewMem()})
+	require.NoError(b, err)
+	payload := make([]byte, 16<<10)
+	key := uint64(0)
+	b.SetBytes(int64(len(payload)))
+	b.ReportAllocs()
+	for b.Loop() {
+		key++
+		if l.Append(Record{key, payload}) != nil || l.Sync() != nil {
+			b.Fatal("failed")
+		}
+		if key%(1<<14) == 0 {
+			keepSmall(b, l, key)
+		}
+	}
+	require.NoError(b, l.Close())
+}

@@ -3,6 +3,7 @@ package wal
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -174,9 +175,7 @@ func TestDamagedFiles(t *testing.T) {
 		for name, damage := range cases {
 			t.Run(fmt.Sprintf("%s clean=%v", name, clean), func(t *testing.T) {
 				i := image{}
-				for k, v := range img {
-					i[k] = v
-				}
+				maps.Copy(i, img)
 				damage(i)
 				_, err := reopenDamaged(i.mount(t))
 				require.ErrorIs(t, err, ErrCorrupt)
@@ -184,9 +183,7 @@ func TestDamagedFiles(t *testing.T) {
 			})
 		}
 		i := image{"00000077.seg": img[segs[0]], "00000078.seg": []byte("junk"), "notes.txt": nil, "MANIFEST.tmp": []byte("half")}
-		for k, v := range img {
-			i[k] = v
-		}
+		maps.Copy(i, img)
 		got, err := reopenDamaged(i.mount(t))
 		require.NoError(t, err, "extra files")
 		require.Equal(t, want, got)

@@ -273,7 +273,7 @@ func TestTailingReader(t *testing.T) {
 			wg.Go(func() {
 				r := l.NewReader(0)
 				defer r.Close()
-				for k := uint64(0); k < n; k++ {
+				for k := range uint64(n) {
 					rec, err := r.Next()
 					for err == io.EOF {
 						require.NoError(t, r.Wait(context.Background()))

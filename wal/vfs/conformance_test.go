@@ -91,8 +91,14 @@ func contentRules(t *testing.T, fsys vfs.FS, dir string) {
 		require.NoError(t, err)
 		require.Equal(t, "shared", string(b[:6]), "DropCache loses nothing that may still be written")
 	}
+	lifeRules(t, fsys, name, f, g)
+}
+
+// lifeRules: f and g are the named file, open; their content is "shared…".
+func lifeRules(t *testing.T, fsys vfs.FS, name string, f, g vfs.File) {
+	b := make([]byte, 10)
 	require.NoError(t, fsys.Remove(name))
-	_, err = g.ReadAt(b[:6], 0)
+	_, err := g.ReadAt(b[:6], 0)
 	require.NoError(t, err, "a removed file lives until it is closed")
 	require.NoError(t, g.Close())
 	require.Error(t, g.Close())
@@ -102,7 +108,7 @@ func contentRules(t *testing.T, fsys vfs.FS, dir string) {
 
 	f, err = fsys.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
 	require.NoError(t, err)
-	size, err = f.Size()
+	size, err := f.Size()
 	require.NoError(t, err)
 	require.Zero(t, size, "a name used again is a new file")
 	_, err = f.WriteAt(b, 0)

@@ -3,6 +3,7 @@ package vfs
 import (
 	"cmp"
 	"iter"
+	"maps"
 	"math/rand/v2"
 	"slices"
 )
@@ -165,9 +166,7 @@ func (m *Mem) crash(outcomes []uint8) *Mem {
 
 func (d *dirNode) crash(outcomes []uint8) map[string]any {
 	entries := make(map[string]any, len(d.entries))
-	for name, node := range d.entries {
-		entries[name] = node
-	}
+	maps.Copy(entries, d.entries)
 	set := func(name string, node any) {
 		if node == nil {
 			delete(entries, name)

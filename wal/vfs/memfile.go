@@ -13,6 +13,8 @@ const (
 	// continues the one before is joined to it, so that a file that nobody ever
 	// syncs does not grow a history.
 	opsMax = 1024
+	// opsKept is for how many of them an idle file keeps room.
+	opsKept = 16
 )
 
 // inode is a file's content. All chunks but the last are chunkBytes long;
@@ -48,6 +50,10 @@ func (n *inode) grow(end int64) {
 	}
 	if k := len(n.chunks); k > 0 {
 		if want := end - int64(k-1)*chunkBytes; want > 0 {
+			if k > 1 && n.chunks[k-1] == nil {
+				// A file beyond its first chunk will fill this one too.
+				n.chunks[k-1] = make([]byte, 0, chunkBytes)
+			}
 			n.chunks[k-1] = extend(n.chunks[k-1], int(want))
 		}
 	}
@@ -142,7 +148,12 @@ func (n *inode) sync() {
 			return
 		}
 	}
-	n.ops = nil
+	if cap(n.ops) > opsKept {
+		n.ops = nil
+		return
+	}
+	clear(n.ops)
+	n.ops = n.ops[:0]
 }
 
 // loseWrites makes what is not durable stay so for ever, though visible.
@@ -219,26 +230,29 @@ func (f *memFile) WriteAt(p []byte, off int64) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
-	defer f.lock()()
+	f.lock()
+	defer f.unlock()
 	f.ino.write(p, off, f.m.seq.Add(1))
 	return len(p), nil
 }
 
-// lock takes the content's lock for a change and returns what gives it back.
-func (f *memFile) lock() func() {
+// lock takes the content's lock for a change.
+func (f *memFile) lock() {
 	f.m.mu.RLock()
 	f.ino.mu.Lock()
-	return func() {
-		f.ino.mu.Unlock()
-		f.m.mu.RUnlock()
-	}
+}
+
+func (f *memFile) unlock() {
+	f.ino.mu.Unlock()
+	f.m.mu.RUnlock()
 }
 
 func (f *memFile) Sync() error {
 	if err := f.check("sync", false); err != nil {
 		return err
 	}
-	defer f.lock()()
+	f.lock()
+	defer f.unlock()
 	f.ino.sync()
 	return nil
 }
@@ -250,7 +264,8 @@ func (f *memFile) Truncate(size int64) error {
 	if size < 0 {
 		return &fs.PathError{Op: "truncate", Path: f.name, Err: fs.ErrInvalid}
 	}
-	defer f.lock()()
+	f.lock()
+	defer f.unlock()
 	f.ino.truncate(size, f.m.seq.Add(1))
 	return nil
 }
@@ -260,13 +275,15 @@ func (f *memFile) DropCache() error {
 	if err := f.check("dropcache", false); err != nil {
 		return err
 	}
-	defer f.lock()()
+	f.lock()
+	defer f.unlock()
 	f.ino.dropCache()
 	return nil
 }
 
 func (f *memFile) loseWrites() {
-	defer f.lock()()
+	f.lock()
+	defer f.unlock()
 	f.ino.loseWrites()
 }
 
