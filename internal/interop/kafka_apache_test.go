@@ -173,8 +173,8 @@ func (tg *kafkaTarget) awaitBrokers(t testing.TB) {
 	})
 }
 
-// TestKafkaClientOnApache runs mq.Client on Apache Kafka.
-func TestKafkaClientOnApache(t *testing.T) {
+// TestKafkaOnApache runs mq.Client and third-party clients on Apache Kafka: what the flows expect is what Apache Kafka does.
+func TestKafkaOnApache(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts four JVMs")
 	}
@@ -182,4 +182,5 @@ func TestKafkaClientOnApache(t *testing.T) {
 	zookeeper := startApache(t, 1)
 	tg := startApacheKafka(t, 3, zookeeper.servers[0]+"/kafka")
 	tg.run(t, kafkaClientFlows)
+	tg.run(t, kafkaThirdParties())
 }

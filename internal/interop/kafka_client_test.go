@@ -3,6 +3,7 @@ package interop
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -12,10 +13,15 @@ import (
 	"github.com/vivarium-go/vivarium/mq"
 )
 
-// TestKafkaClientOnKfake runs mq.Client on franz-go's fake cluster.
-func TestKafkaClientOnKfake(t *testing.T) {
-	startKfake(t, 3).run(t, kafkaClientFlows)
+// TestKafkaOnKfake runs mq.Client and third-party clients on franz-go's fake cluster.
+func TestKafkaOnKfake(t *testing.T) {
+	tg := startKfake(t, 3)
+	tg.run(t, kafkaClientFlows)
+	tg.run(t, kafkaThirdParties())
 }
+
+// kafkaThirdParties returns the flows of other people's clients.
+func kafkaThirdParties() []kafkaFlow { return slices.Concat(kcatFlows, franzFlows, saramaFlows) }
 
 // kafkaClientFlows are the stories of mq.Client.
 var kafkaClientFlows = []kafkaFlow{
