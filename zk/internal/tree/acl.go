@@ -138,8 +138,14 @@ func (t *Tree) Allowed(a *ACL, perm int32, ids []jute.ID) bool {
 	return false
 }
 
+// aclEntriesMax bounds a stored list, since every access looks through it; ZooKeeper bounds it by the frame only.
+const aclEntriesMax = 1024
+
 // fixACL turns the list of a request into one to store: duplicates collapsed, "auth" expanded, entries checked.
 func (t *Tree) fixACL(list []jute.ACL, ids []jute.ID) (*ACL, jute.Code) {
+	if len(list) > aclEntriesMax {
+		return nil, jute.CodeInvalidACL
+	}
 	out := t.aclBuf[:0]
 	for i := range list {
 		e := list[i]
@@ -166,7 +172,7 @@ func (t *Tree) fixACL(list []jute.ACL, ids []jute.ID) (*ACL, jute.Code) {
 		}
 	}
 	t.aclBuf = out
-	if len(out) == 0 {
+	if len(out) == 0 || len(out) > aclEntriesMax {
 		return nil, jute.CodeInvalidACL
 	}
 	return t.intern(out), jute.CodeOK

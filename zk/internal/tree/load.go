@@ -266,7 +266,7 @@ func (l *Loader) znodeACL(d *decoder) *ACL {
 	switch {
 	case open:
 		return openACL
-	case d.err != nil || len(l.aclBuf) == 0:
+	case d.err != nil || len(l.aclBuf) == 0 || len(l.aclBuf) > aclEntriesMax:
 		d.fail("no access control list")
 		return nil
 	}

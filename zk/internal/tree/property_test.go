@@ -258,6 +258,27 @@ func TestSnapshotBytesKnowNoSharing(t *testing.T) {
 	require.Equal(t, b, encode(load(t, b).Snapshot(), 1))
 }
 
+// TestLongACL: a list is bounded before anything quadratic looks at it (S6).
+func TestLongACL(t *testing.T) {
+	var list []jute.ACL
+	for i := range 90_000 {
+		list = append(list, jute.ACL{Perms: int32(i), ID: jute.ID{Scheme: "auth"}})
+	}
+	tr := New(Config{})
+	var res Result
+	create := func(n, ids int) jute.Code {
+		txn := Txn{Kind: KindOp, Op: jute.Op{Type: jute.OpCreate, Path: "/a", ACL: list[:n]}}
+		for i := range ids {
+			txn.Auth = append(txn.Auth, jute.ID{Scheme: "digest", ID: fmt.Sprint("u:", i)})
+		}
+		tr.Apply(tr.Applied()+1, &txn, &res)
+		return res.Err
+	}
+	require.Equal(t, jute.CodeInvalidACL, create(90_000, 1))
+	require.Equal(t, jute.CodeInvalidACL, create(aclEntriesMax, 2))
+	require.Equal(t, jute.CodeOK, create(aclEntriesMax, 1))
+}
+
 // TestDigestFindsEveryDifference: the digest changes with each field that servers must agree on.
 func TestDigestFindsEveryDifference(t *testing.T) {
 	base := Txn{Kind: KindOp, Time: 7, Op: jute.Op{Type: jute.OpCreate, Path: "/a", Data: []byte("d"), ACL: jute.OpenACL()}}
