@@ -13,13 +13,14 @@ type Fault struct {
 	Mean time.Duration
 	// Do strikes, and reports whether it had an effect.
 	Do func(r *rand.Rand) bool
-	// Always puts the fault into every seed's set.
+	// Always puts the fault into every seed's set, in every period, whatever the
+	// limit: for what ends other faults.
 	Always bool
 }
 
 // Nemesis makes faults happen. Each seed has its own set of faults; the set in
-// force rotates, and about a quarter of all periods have none, so that the system
-// recovers and reaches new states.
+// force rotates every quarter of a minute or so, and about a quarter of all periods
+// have none, so that the system recovers and reaches new states.
 type Nemesis struct {
 	e       *Engine
 	r       *rand.Rand
@@ -44,7 +45,7 @@ func NewNemesis(e *Engine, until time.Duration, limit int, faults []Fault) *Neme
 		n.faults = append(n.faults, faults[n.r.IntN(len(faults))])
 	}
 	n.on = make([]bool, len(n.faults))
-	n.rotate(max(until-e.now, 1) / 4)
+	n.rotate(15 * time.Second)
 	for i := range n.faults {
 		n.schedule(i)
 	}
@@ -72,10 +73,10 @@ func (n *Nemesis) rotate(period time.Duration) {
 func (n *Nemesis) schedule(i int) {
 	f := &n.faults[i]
 	n.e.After(Exp(n.r, f.Mean), func() {
-		if n.e.now >= n.stop || n.limit > 0 && n.effects >= n.limit {
+		if n.e.now >= n.stop || !f.Always && n.limit > 0 && n.effects >= n.limit {
 			return
 		}
-		if n.on[i] && f.Do(n.r) {
+		if (n.on[i] || f.Always) && f.Do(n.r) {
 			n.effects++
 			n.e.Mark("fault." + f.Name)
 			n.e.Tracef("fault %s", f.Name)

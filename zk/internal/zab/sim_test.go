@@ -40,10 +40,14 @@ var markSent = func() (s [msgTypeEnd]string) {
 	return s
 }()
 
+// A seed's chaos lasts simChaos, and longer, up to simChaosMax, until simProposals were accepted and simFaultsMin faults took
+// effect; after simFaultsMax there are no more.
 const (
 	simChaos     = 60 * time.Second
+	simChaosMax  = 10 * time.Minute
 	simProposals = 1000
-	simFaults    = 12
+	simFaultsMin = 3
+	simFaultsMax = 12
 )
 
 // simSeed runs one seed.
@@ -58,20 +62,20 @@ func simSeed(e *sim.Engine) error {
 		e.After(sim.Exp(c.rPeer, 100*time.Millisecond), func() { c.start(nd) })
 	}
 	check := func() error { return c.err }
-	nem := sim.NewNemesis(e, simChaos, simFaults, c.faults())
-	c.load(simChaos)
-	if err := e.RunUntil(simChaos, check); err != nil {
-		return err
+	nem := sim.NewNemesis(e, simChaosMax, simFaultsMax, c.faults())
+	c.load()
+	for until := simChaos; until == simChaos || until < simChaosMax && (c.accepted < simProposals || nem.Effects() < simFaultsMin); until += simChaos / 6 {
+		if err := e.RunUntil(until, check); err != nil {
+			return err
+		}
 	}
 	nem.Stop()
+	c.calm = true
 	e.Count("proposals", uint64(c.accepted))
 	e.Count("committed", uint64(len(c.history)))
 	e.Count("faults", uint64(nem.Effects()))
-	if c.accepted >= simProposals {
-		e.Mark("seeds.with-1000-proposals")
-	}
-	if nem.Effects() >= 3 {
-		e.Mark("seeds.with-3-faults")
+	if c.accepted < simProposals || nem.Effects() < simFaultsMin {
+		return fmt.Errorf("an empty run: %d proposals accepted, %d faults took effect in %v", c.accepted, nem.Effects(), e.Now())
 	}
 	return c.settle(r, check)
 }
@@ -91,10 +95,10 @@ func drawConfig(r *rand.Rand) Config {
 	return cfg
 }
 
-// load proposes in bursts, asks for barriers and takes local snapshots, until the given time.
-func (c *simCluster) load(until time.Duration) {
+// load proposes in bursts, asks for barriers and takes local snapshots, until the chaos is over.
+func (c *simCluster) load() {
 	r := c.rLoad
-	if c.e.Now() >= until {
+	if c.calm {
 		return
 	}
 	burst := 1 + r.IntN(32)
@@ -117,12 +121,11 @@ func (c *simCluster) load(until time.Duration) {
 			c.barrier(nd)
 		}
 	}
-	c.e.After(sim.Exp(r, 300*time.Millisecond), func() { c.load(until) })
+	c.e.After(sim.Exp(r, 300*time.Millisecond), c.load)
 }
 
 // settle heals a majority, which must get on, then everybody, who must become equal.
 func (c *simCluster) settle(r *rand.Rand, check func() error) error {
-	c.calm = true
 	c.net.Calm()
 	c.fsync, c.slowDisk = time.Millisecond, 0
 	voters := 0
