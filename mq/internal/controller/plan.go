@@ -184,11 +184,11 @@ func (c *Controller) eligible(s layout.PartitionState, replicas []int32) (int32,
 	return 0, false
 }
 
-// anyLive returns a live replica, one of the ISR first.
+// anyLive returns a live replica, a suspect one only if there is no other.
 func (c *Controller) anyLive(s layout.PartitionState, replicas []int32) (int32, bool) {
-	for _, inISR := range [...]bool{true, false} {
+	for _, suspect := range [...]bool{false, true} {
 		for _, b := range replicas {
-			if c.stays(b) && slices.Contains(s.ISR, b) == inISR {
+			if c.stays(b) && slices.Contains(s.Suspect, b) == suspect {
 				return b, true
 			}
 		}

@@ -63,7 +63,7 @@ type Election uint8
 // The elections of ElectLeaders.
 const (
 	Preferred Election = iota // the first assigned replica, if it is live and in the ISR
-	Unclean                   // if there is no leader: any live replica, first those in the ISR; records may be lost
+	Unclean                   // if there is no leader: any live replica, suspect ones last; records may be lost
 )
 
 // Write is a multi to carry out.

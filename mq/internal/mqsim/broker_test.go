@@ -416,6 +416,7 @@ func (b *broker) finishRejoin(conn *zkConn, version int32, step func(func()) fun
 
 func (b *broker) register(incarnation int64) {
 	b.registered, b.incarnation, b.untrusted = true, incarnation, false
+	b.c.check.registered(b)
 	b.c.e.Tracef("broker %d registered, incarnation %d", b.id, incarnation)
 	for _, n := range b.c.numbers() {
 		if p := b.parts[n]; p != nil {

@@ -26,6 +26,7 @@ type truth struct {
 	state     layout.PartitionState
 	known     bool
 	tainted   map[int32]bool  // replicas that lost what they had when they joined the ISR
+	pending   map[int32]bool  // replicas that lost something in a life that has not registered since
 	verified  map[int32]int64 // replicas: below this offset its log is known to equal committed
 	observed  map[int32]int64 // high watermark last seen at a replica
 	acked     map[int64]int64
@@ -53,7 +54,7 @@ func newChecker(c *cluster) *checker {
 	k := &checker{c: c, reigns: map[int32]int32{}}
 	for range c.partitions {
 		k.truth = append(k.truth, &truth{
-			written: map[place]entry{}, leaders: map[int32]tenure{}, tainted: map[int32]bool{}, verified: map[int32]int64{},
+			written: map[place]entry{}, leaders: map[int32]tenure{}, tainted: map[int32]bool{}, pending: map[int32]bool{}, verified: map[int32]int64{},
 			observed: map[int32]int64{}, acked: map[int64]int64{}, stale: map[int32]bool{},
 		})
 	}
@@ -119,9 +120,12 @@ func (k *checker) newState(n int32, s layout.PartitionState) {
 	}
 	for _, b := range s.ISR {
 		if had && !slices.Contains(old.ISR, b) {
-			if k.c.broker(b).life > 0 {
-				delete(t.tainted, b)
+			if t.pending[b] {
+				t.tainted[b] = true // let in by what its former life had fetched; it leaves before it registers
+				k.c.e.Mark("isr.joined.dead")
+				continue
 			}
+			delete(t.tainted, b)
 			if start := t.leaders[s.LeaderEpoch].start; !t.human && k.held(b, n) < start {
 				k.failf("KIP-320 rule 4: partition %d: broker %d joins at %d, below %d, the start of epoch %d", n, b, k.held(b, n), start, s.LeaderEpoch)
 			}
@@ -338,15 +342,20 @@ func (k *checker) lost(b *broker, n int32, counted bool) {
 	t := k.truth[n]
 	t.observed[b.id] = 0
 	t.verified[b.id] = min(t.verified[b.id], k.held(b.id, n))
-	if !slices.Contains(t.state.ISR, b.id) {
-		return
-	}
-	if k.held(b.id, n) < int64(len(t.committed)) {
+	if k.held(b.id, n) < int64(len(t.committed)) && slices.Contains(t.state.ISR, b.id) {
 		k.c.e.Mark("lost.committed")
 		counted = true
 	}
 	if counted {
-		t.tainted[b.id] = true
+		t.pending[b.id] = true
+		t.tainted[b.id] = slices.Contains(t.state.ISR, b.id)
+	}
+}
+
+// registered notes that a broker has left every ISR that it had to leave.
+func (k *checker) registered(b *broker) {
+	for _, t := range k.truth {
+		delete(t.pending, b.id)
 	}
 }
 
