@@ -354,26 +354,29 @@ func (b *Broker) end(why error, clean bool) error {
 	return err
 }
 
-// handOver asks the controller to take leadership and in-sync memberships from this broker, until it has or ctx ends.
+// handOver asks the controller to take leadership and in-sync memberships from this broker. What nobody else can lead stays.
 func (b *Broker) handOver(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, handOverMax)
 	defer cancel()
 	b.host.leaving.Store(true)
-	for ctx.Err() == nil {
+	for try := 0; try < handOverTries && ctx.Err() == nil; try++ {
 		life := b.live.Load()
-		if life == nil {
+		if life == nil || len(b.image.Load().Brokers) <= 1 {
 			return
 		}
 		remaining, code := b.askShutdown(ctx, life)
 		if code == api.None && remaining == 0 {
 			return
 		}
-		pause(ctx, 5*zkRetryPause)
+		pause(ctx, zkRetryPause)
 	}
 }
 
-// handOverMax bounds how long leadership is handed over when a broker shuts down.
-const handOverMax = 5 * time.Second
+const (
+	// handOverMax bounds how long leadership is handed over when a broker shuts down, handOverTries how often it is tried.
+	handOverMax   = 5 * time.Second
+	handOverTries = 3
+)
 
 // askShutdown asks the controller once.
 func (b *Broker) askShutdown(ctx context.Context, life *brokerLife) (remaining int, code api.Code) {

@@ -219,3 +219,16 @@ func eachRecord(buf []byte, from int64, fn func(at int64, key, value []byte)) (n
 	}
 	return next, nil
 }
+
+// eachBatch walks over whole batches and returns the offset after them.
+func eachBatch(buf []byte, from int64) (next int64, err error) {
+	next = from
+	for len(buf) > 0 {
+		h, _, rest, err := batch.Cut(buf)
+		if err != nil {
+			return next, err
+		}
+		buf, next = rest, h.NextOffset()
+	}
+	return next, nil
+}
