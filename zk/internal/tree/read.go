@@ -73,18 +73,19 @@ func (v *version) stat() jute.Stat {
 func (t *Tree) readAt(path string) (*entry, *version, int64) {
 	for {
 		z := t.published.Load()
-		if e := t.table.find(path); e != nil {
-			if v := e.at(z); v != nil {
-				if v.deleted {
-					v = nil
-				}
-				return e, v, z
-			}
+		e := t.table.find(path)
+		var v *version
+		sure := false
+		if e != nil {
+			v, sure = e.at(z)
 		}
-		// Not there at z, unless z is not published any more: then what was there may have been swept away.
-		if t.published.Load() == z {
-			return nil, nil, z
+		if !sure && t.published.Load() != z {
+			continue // what was there at z may have been swept away
 		}
+		if v != nil && v.deleted {
+			v = nil
+		}
+		return e, v, z
 	}
 }
 
@@ -119,7 +120,7 @@ func (t *Tree) CountDescendants(path string) (n int, zxid int64, ok bool) {
 		if v == nil {
 			return 0, z, false
 		}
-		if n, ok := countBelow(e, z); ok {
+		if n, sure := countBelow(e, z); sure || t.published.Load() == z {
 			if path == "" {
 				n++
 			}
@@ -128,27 +129,26 @@ func (t *Tree) CountDescendants(path string) (n int, zxid int64, ok bool) {
 	}
 }
 
-// countBelow counts at z; ok is false if z is no longer published and something was swept away.
-func countBelow(e *entry, z int64) (n int, ok bool) {
-	ok = true
-	stack := []*entry{e}
-	for len(stack) > 0 && ok {
+// countBelow counts at z; unless sure, the count stands only if z is still published afterwards.
+func countBelow(e *entry, z int64) (n int, sure bool) {
+	sure = true
+	for stack := []*entry{e}; len(stack) > 0; {
 		e := stack[len(stack)-1]
 		stack = stack[:len(stack)-1]
-		v := e.at(z)
-		if v == nil {
+		v, one := e.at(z)
+		if sure = sure && one; v == nil {
 			return 0, false
 		}
 		n += v.kids.len()
 		v.kids.each(func(c *entry) bool {
-			cv := c.at(z)
-			if ok = cv != nil; ok && cv.kids.len() > 0 {
+			cv, one := c.at(z)
+			if sure = sure && one; cv != nil && cv.kids.len() > 0 {
 				stack = append(stack, c)
 			}
-			return ok
+			return cv != nil
 		})
 	}
-	return n, ok
+	return n, sure
 }
 
 // Ephemerals returns the paths of a session's ephemerals that begin with prefix, in order, at the published zxid.
@@ -195,17 +195,20 @@ func (t *Tree) Sessions(dst []Session) []Session {
 
 // eachOf calls f for the members of a hidden set at the published zxid; it calls reset whenever it has to start over.
 func (t *Tree) eachOf(set string, reset func(), f func(*entry, *version)) {
-	for again := true; again; {
-		again = false
+	for {
 		reset()
 		_, v, z := t.readAt(set)
+		sure := true
 		v.kids.each(func(e *entry) bool {
-			m := e.at(z)
-			if again = m == nil; !again {
+			m, one := e.at(z)
+			if sure = sure && one; m != nil {
 				f(e, m)
 			}
-			return !again
+			return m != nil
 		})
+		if sure || t.published.Load() == z {
+			return
+		}
 	}
 }
 

@@ -132,7 +132,7 @@ func (s *Snapshot) push(entries ...*entry) {
 }
 
 func (s *Snapshot) at(e *entry) *version {
-	v := e.at(s.zxid)
+	v, _ := e.at(s.zxid)
 	if v == nil || v.deleted {
 		invariant.Check(false, "snapshot of zxid %#x lost %q", s.zxid, e.path)
 	}

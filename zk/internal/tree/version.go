@@ -54,13 +54,17 @@ type version struct {
 	znode
 }
 
-// at returns the version of e at zxid z, nil if there was none, or if it has been swept away because z is no longer published.
-func (e *entry) at(z int64) *version {
-	v := e.head.Load()
+// at returns the version of e at zxid z, nil if there was none. Unless it is sure, the answer stands only if z is pinned by a snapshot,
+// or published, still, after the call: else the version may have been swept away, with an older one that a snapshot pins left.
+func (e *entry) at(z int64) (v *version, sure bool) {
+	v = e.head.Load()
+	if v != nil && v.zxid <= z {
+		return v, true
+	}
 	for v != nil && v.zxid > z {
 		v = v.prev.Load()
 	}
-	return v
+	return v, false
 }
 
 // live returns the newest version if its znode exists. It is for the writer.
