@@ -1,0 +1,51 @@
+// Command vivarium runs a ZooKeeper ensemble and a Kafka cluster in one process.
+//
+//	vivarium up [-servers 3] [-brokers 3] [-zk-port 2181] [-kafka-port 9092] [-data DIR]
+//
+// Real clients work against it as they are. Exit codes: 0 after a clean stop,
+// 1 after an error, 2 after a wrong flag.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+// commands are the verbs, each with its own flags.
+var commands = map[string]func(ctx context.Context, args []string, stdout, stderr io.Writer) error{
+	"up": up,
+}
+
+const usage = "usage: vivarium up [-servers 3] [-brokers 3] [-zk-port 2181] [-kafka-port 9092] [-data DIR]"
+
+// errUsage is a mistake on the command line, which exits 2.
+var errUsage = errors.New("usage")
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	if len(args) == 0 || commands[args[0]] == nil {
+		fmt.Fprintln(stderr, usage)
+		return 2
+	}
+	err := commands[args[0]](ctx, args[1:], stdout, stderr)
+	switch {
+	case err == nil, errors.Is(err, flag.ErrHelp):
+		return 0
+	case errors.Is(err, errUsage):
+		fmt.Fprintln(stderr, "vivarium:", err)
+		return 2
+	}
+	fmt.Fprintln(stderr, "vivarium:", err)
+	return 1
+}
