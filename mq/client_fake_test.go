@@ -39,6 +39,8 @@ type fakeCluster struct {
 	committed map[TopicPartition]int64
 	member    string
 	gen       int32
+
+	anySequence bool // of producers that are not known
 }
 
 // fakeAction says what a broker does with a request.
@@ -322,7 +324,7 @@ func (f *fakeCluster) append(id int32, topic string, partition int32, records []
 	if h.IsIdempotent() {
 		pr := p.producers[h.ProducerID]
 		switch {
-		case pr == nil && h.BaseSequence != 0:
+		case pr == nil && h.BaseSequence != 0 && !f.anySequence:
 			return -1, ErrUnknownProducerID.Code()
 		case pr == nil:
 			pr = &fakeProducer{epoch: h.ProducerEpoch}

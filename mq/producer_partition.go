@@ -39,15 +39,21 @@ type producerPartition struct {
 	pid   int64 // -1: none yet
 	epoch int16
 	next  int32 // sequence
+	known bool  // a batch of this pid and epoch was acknowledged
 }
 
 func (pp *producerPartition) name() string {
 	return TopicPartition{pp.topic.name, pp.number}.String()
 }
 
-// inFlightMax is how many batches of the partition may be in flight.
-func (pp *producerPartition) inFlightMax() int {
-	if pp.p.cfg.DisableIdempotence && pp.p.cfg.Acks != AcksNone {
+// inFlightMaxLocked is how many batches of the partition may be in flight. It is one until the broker has acknowledged the first of a sequence, since a
+// broker that knows nothing of the producer accepts any sequence number: if it refused the first batch, say because it was not yet
+// leader, and took the second, their order would be lost.
+func (pp *producerPartition) inFlightMaxLocked() int {
+	switch {
+	case pp.p.cfg.Acks == AcksNone:
+		return pp.p.cfg.InFlightMax
+	case pp.p.cfg.DisableIdempotence, !pp.known:
 		return 1
 	}
 	return pp.p.cfg.InFlightMax
@@ -109,7 +115,7 @@ func (pp *producerPartition) scheduleLocked() {
 
 // sendableLocked reports whether the first batch may be sent, its linger aside.
 func (pp *producerPartition) sendableLocked() bool {
-	return !pp.closed && !pp.recovering && !pp.held && len(pp.queue) > 0 && len(pp.sent) < pp.inFlightMax()
+	return !pp.closed && !pp.recovering && !pp.held && len(pp.queue) > 0 && len(pp.sent) < pp.inFlightMaxLocked()
 }
 
 // lingerLocked returns how long the first batch still waits for company.
@@ -250,6 +256,7 @@ func (pp *producerPartition) answered(b *producerBatch, attempt int, r producerR
 	switch {
 	case r.code == 0, r.code == ErrDuplicateSequenceNumber:
 		pp.failures = 0
+		pp.known = pp.known || pp.sent[i].epoch == pp.epoch && pp.sent[i].pid == pp.pid
 		pp.finishLocked(i, r.base, r.appendTime, nil)
 	case sequenceError(r.code) && !pp.p.cfg.DisableIdempotence:
 		pp.outOfSequenceLocked(i, r)
@@ -374,7 +381,7 @@ func (pp *producerPartition) raiseEpochLocked() {
 	} else {
 		pp.epoch++
 	}
-	pp.next = 0
+	pp.next, pp.known = 0, false
 	for _, b := range pp.queue {
 		b.sequenced, b.maybe = false, false
 	}
