@@ -66,12 +66,11 @@ const scanBufBytes = 64 << 10
 
 // window reads a file at rising offsets through a buffer.
 type window struct {
-	f    vfs.File
-	name string
-	end  int64
-	buf  []byte
-	off  int64
-	n    int
+	f   vfs.File
+	end int64
+	buf []byte
+	off int64
+	n   int
 }
 
 // at returns n bytes at off, which must lie below end; valid until the next call.

@@ -122,6 +122,7 @@ func TestAppendReadReopen(t *testing.T) {
 		l = openT(t, fs, cfg)
 		require.Equal(t, want, contents(t, l))
 		require.Equal(t, want[len(want)-1].Key+1, l.Next())
+		require.Equal(t, l.Stats().Bytes, l.Size())
 		s, ok := l.Synced()
 		require.True(t, ok)
 		require.Equal(t, want[len(want)-1].Key, s)
