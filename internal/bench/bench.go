@@ -1,0 +1,223 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"runtime/pprof"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Role says what a subject is to a row.
+type Role int
+
+// The roles.
+const (
+	Ours    Role = iota
+	Peer         // what ours is compared with
+	Ceiling      // what the machine allows, with no guarantees around it
+)
+
+// Row is one workload and those that are measured by it.
+type Row struct {
+	Name     string // a path, such as wal/append-100B
+	Title    string // what is measured
+	Unit     string // of the figures
+	Lower    bool   // less is better: a time
+	Subjects []Subject
+}
+
+// Subject is one of those measured.
+type Subject struct {
+	Name   string
+	Role   Role
+	Target Target // of ours
+	// Start prepares one run of repetitions. An error that is ErrMissing leaves
+	// the subject out.
+	Start func(ctx context.Context, env *Env) (*Bench, error)
+}
+
+// Target is what one of our subjects is meant to reach.
+type Target struct {
+	Ratio     float64  // times better than the best of the peers; 0: none
+	OfCeiling bool     // Ratio is against the ceiling
+	Versus    []string // the peers that count, by the beginning of their names; nil: all
+	Figure    string   // what that is on a quiet machine
+}
+
+// Bench is a subject that is ready to be measured.
+type Bench struct {
+	Run   func(ctx context.Context) (float64, error) // one repetition, in the row's unit
+	Close func() error                               // nil: nothing to close
+}
+
+// ErrMissing says that a subject is not installed on this machine.
+var ErrMissing = errors.New("not installed")
+
+// Env is what a run gives its subjects.
+type Env struct {
+	Dur      time.Duration // of one repetition, about
+	BytesMax int64         // written at most by one repetition
+	Warm     time.Duration // unmeasured load before a JVM is measured
+	Dir      string        // for data
+
+	mu     sync.Mutex
+	dirs   int
+	shared map[string]any
+	close  []func() error
+}
+
+// TempDir makes an empty directory below Dir. remove deletes it.
+func (e *Env) TempDir() (dir string, remove func() error, err error) {
+	e.mu.Lock()
+	e.dirs++
+	dir = filepath.Join(e.Dir, fmt.Sprint("d", e.dirs))
+	e.mu.Unlock()
+	return dir, func() error { return os.RemoveAll(dir) }, os.MkdirAll(dir, 0o755)
+}
+
+// shared returns what start makes, once for all rows of a run; it is closed at
+// the end of the run.
+func shared[T interface{ Close() error }](e *Env, name string, start func() (T, error)) (T, error) {
+	e.mu.Lock()
+	v, ok := e.shared[name].(T)
+	e.mu.Unlock()
+	if ok {
+		return v, nil
+	}
+	v, err := start()
+	if err != nil {
+		return v, err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.shared == nil {
+		e.shared = make(map[string]any)
+	}
+	e.shared[name] = v
+	e.close = append(e.close, v.Close)
+	return v, nil
+}
+
+// Close ends what rows shared.
+func (e *Env) Close() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var errs []error
+	for _, c := range slices.Backward(e.close) {
+		errs = append(errs, c())
+	}
+	e.close, e.shared = nil, nil
+	return errors.Join(errs...)
+}
+
+// Result is what became of one subject in one row.
+type Result struct {
+	Values []float64 // one for each repetition
+	Err    error     // why there are none
+}
+
+// Median is the middle value, the lesser of two in the middle.
+func (r Result) Median() float64 {
+	v := slices.Clone(r.Values)
+	if len(v) == 0 {
+		return 0
+	}
+	slices.Sort(v)
+	return v[(len(v)-1)/2]
+}
+
+// Options of Measure.
+type Options struct {
+	Reps       int
+	ProfileDir string    // CPU profiles of our subjects' last repetitions; empty: none
+	Progress   io.Writer // a line for each repetition; nil: none
+	// Timeout bounds each of a subject's start, repetitions and end.
+	Timeout time.Duration
+}
+
+// Measure runs a row: all subjects are started, then measured in turn, Reps
+// times, each time from another one on.
+func Measure(ctx context.Context, env *Env, row Row, opt Options) []Result {
+	results := make([]Result, len(row.Subjects))
+	benches := make([]*Bench, len(row.Subjects))
+	bounded := func(what string, i int, fn func(context.Context) error) {
+		if results[i].Err != nil {
+			return
+		}
+		ctx, cancel := context.WithTimeout(ctx, opt.Timeout)
+		defer cancel()
+		if err := fn(ctx); err != nil {
+			results[i].Err = fmt.Errorf("%s: %s: %s: %w", row.Name, row.Subjects[i].Name, what, err)
+		}
+	}
+	for i, s := range row.Subjects {
+		bounded("start", i, func(ctx context.Context) (err error) {
+			benches[i], err = s.Start(ctx, env)
+			return err
+		})
+	}
+	for rep := range opt.Reps {
+		for k := range row.Subjects {
+			i := (rep + k) % len(row.Subjects)
+			s := row.Subjects[i]
+			bounded("run", i, func(ctx context.Context) error {
+				runtime.GC() // nobody pays for another's garbage
+				if s.Role == Ours && rep == opt.Reps-1 {
+					defer profile(opt.ProfileDir, row.Name+"-"+s.Name)()
+				}
+				v, err := benches[i].Run(ctx)
+				results[i].Values = append(results[i].Values, v)
+				if opt.Progress != nil {
+					fmt.Fprintf(opt.Progress, "%s\t%d\t%s\t%s %s\n", row.Name, rep+1, s.Name, figure(v), row.Unit)
+				}
+				return err
+			})
+		}
+	}
+	for i, b := range benches {
+		if b != nil && b.Close != nil {
+			if err := b.Close(); err != nil && results[i].Err == nil {
+				results[i].Err = fmt.Errorf("%s: %s: close: %w", row.Name, row.Subjects[i].Name, err)
+			}
+		}
+	}
+	return results
+}
+
+// profile starts a CPU profile and returns what ends it.
+func profile(dir, name string) (stop func()) {
+	if dir == "" {
+		return func() {}
+	}
+	clean := strings.Map(func(r rune) rune {
+		if strings.ContainsRune("/ ·,:()", r) {
+			return '_'
+		}
+		return r
+	}, name)
+	f, err := os.Create(filepath.Join(dir, clean+".prof"))
+	if err != nil {
+		return func() {}
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		_ = f.Close()
+		return func() {}
+	}
+	return func() {
+		pprof.StopCPUProfile()
+		_ = f.Close()
+	}
+}
+
+// Rows returns all rows.
+func Rows() []Row {
+	return slices.Concat(walRows())
+}

@@ -1,0 +1,35 @@
+// Package bench measures this repository beside its peers, in one run and one
+// table. Command bench (cmd/bench) prints it:
+//
+//	cd internal/bench
+//	go run ./cmd/bench -list            # the rows
+//	go run ./cmd/bench                  # all of them, minutes
+//	go run ./cmd/bench -rows '^wal/' -dur 2s -reps 5
+//
+// # How to read the table
+//
+// Every line is one of our subjects in one workload, beside the peers that did
+// the same in the same run, each the median of its repetitions. The repetitions
+// alternate: ours, peer, peer, ours, … with a different one first each time, so
+// that what else the machine does hits all of them.
+//
+// "ours/best peer" says how many times better ours is than the best of the
+// peers: for rates ours divided by theirs, for times theirs divided by ours, so
+// that more is always better. A ceiling, in italics, is what the machine could
+// do with nothing around it; where the target is "of the ceiling" the ratio is
+// against that. The target is what we set out to reach; the figure in brackets
+// is what it came to on the machine on which the peers' figures were taken, and
+// a ratio that misses the target is in bold.
+//
+// # Noise
+//
+// Figures depend on the machine and on what else it does; the table ends with
+// how many cores other processes used. Compare columns of one line, not lines of
+// two runs. Below half a core of others and with five repetitions of a second a
+// ratio moves by a tenth or so from run to run; rows that sync to a disk by a
+// quarter.
+//
+// Everything is on loopback, in this process but for Apache ZooKeeper, and load
+// and servers share the same cores. A peer that is not installed is left out and
+// its place says so.
+package bench

@@ -1,0 +1,204 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"github.com/vivarium-go/vivarium/wal"
+)
+
+// walLog is an open write-ahead log.
+type walLog interface {
+	// Append adds records in the order given, for one goroutine at a time; they
+	// are durable on return if the log was opened so.
+	Append(records [][]byte) error
+	// Put makes one record durable; for any number of goroutines at a time. It
+	// is the log's own way to do that, with no grouping by the harness.
+	Put(record []byte) error
+	// ReadAll reads everything from the beginning and returns how many records
+	// there were.
+	ReadAll() (int, error)
+	Close() error
+}
+
+// walKind opens logs of one implementation. durable: an append is a sync.
+type walKind struct {
+	name     string
+	role     Role
+	unsynced bool // it can leave syncs out
+	open     func(dir string, durable bool) (walLog, error)
+}
+
+var walKinds = []walKind{
+	{"vivarium", Ours, true, openOurs},
+	{"tidwall/wal", Peer, true, openTidwall},
+	{"etcd wal", Peer, true, openEtcd},
+	{"raft-wal", Peer, false, openRaftWAL},
+	{"raw file", Ceiling, true, openRaw},
+}
+
+const walBatch = 100 // records of one append in the batched rows
+
+func walRows() []Row {
+	row := func(name, title, unit string, durable bool, target Target, workload func(*Env, walKind) (*Bench, error)) Row {
+		r := Row{Name: "wal/" + name, Title: "WAL: " + title, Unit: unit, Lower: unit == "µs"}
+		for _, k := range walKinds {
+			if !durable && !k.unsynced {
+				continue
+			}
+			s := Subject{Name: k.name, Role: k.role, Start: func(_ context.Context, env *Env) (*Bench, error) { return workload(env, k) }}
+			if s.Role == Ours {
+				s.Target = target
+			}
+			r.Subjects = append(r.Subjects, s)
+		}
+		return r
+	}
+	appends := func(size, batch int) func(*Env, walKind) (*Bench, error) {
+		return func(env *Env, k walKind) (*Bench, error) { return walAppend(env, k, size, batch), nil }
+	}
+	puts := func(size, goroutines int) func(*Env, walKind) (*Bench, error) {
+		return func(env *Env, k walKind) (*Bench, error) { return walPut(env, k, size, goroutines), nil }
+	}
+	reads := func(size int) func(*Env, walKind) (*Bench, error) {
+		return func(env *Env, k walKind) (*Bench, error) { return walRead(env, k, size) }
+	}
+	const rate = "records/s"
+	return []Row{
+		row("append-100B", "append 100 B, no sync, 100 at a time", rate, false, Target{Ratio: 5, Figure: "8M"}, appends(100, walBatch)),
+		row("append-1KB", "append 1 KB, no sync, 100 at a time", rate, false, Target{Ratio: 4, Figure: "2M"}, appends(1000, walBatch)),
+		row("append-100B-single", "append 100 B, no sync, one at a time", rate, false, Target{Ratio: 3.5, Figure: "1.5M"}, appends(100, 1)),
+		row("sync-1", "append 100 B, sync each, 1 goroutine, p50", "µs", true, Target{Ratio: 0.95, OfCeiling: true, Figure: "130"}, puts(100, 1)),
+		row("sync-64", "append 100 B, sync each, 64 goroutines", rate, true, Target{Ratio: 40, Figure: "180k"}, puts(100, 64)),
+		row("sync-64-1KB", "append 1 KB, sync each, 64 goroutines", rate, true, Target{Ratio: 40, Figure: "140k"}, puts(1000, 64)),
+		row("read-100B", "sequential read, 100 B", rate, true, Target{Ratio: 1.2, Figure: "15M"}, reads(100)),
+		row("read-1KB", "sequential read, 1 KB", rate, true, Target{Ratio: 2.4, Figure: "3.5M"}, reads(1000)),
+	}
+}
+
+func walAppend(env *Env, k walKind, size, batch int) *Bench {
+	return inFreshLog(env, k, false, func(l walLog) (float64, error) {
+		records := make([][]byte, batch)
+		for i := range records {
+			records[i] = payload(size)
+		}
+		left := env.BytesMax
+		return rate(env.Dur, 16, func() (int, bool, error) {
+			left -= int64(size * batch)
+			return batch, left > 0, l.Append(records)
+		})
+	})
+}
+
+func walPut(env *Env, k walKind, size, goroutines int) *Bench {
+	return inFreshLog(env, k, true, func(l walLog) (float64, error) {
+		record := payload(size)
+		if goroutines == 1 {
+			return latency(env.Dur, func(int) error { return l.Put(record) })
+		}
+		return together(context.Background(), goroutines, env.Dur, func(context.Context, int, int) error { return l.Put(record) })
+	})
+}
+
+// walRead writes a log and reads it again and again.
+func walRead(env *Env, k walKind, size int) (*Bench, error) {
+	dir, remove, err := env.TempDir()
+	if err != nil {
+		return nil, err
+	}
+	l, err := k.open(dir, !k.unsynced)
+	if err != nil {
+		return nil, errors.Join(err, remove())
+	}
+	records := make([][]byte, walBatch)
+	for i := range records {
+		records[i] = payload(size)
+	}
+	written := 0
+	for int64(written*size) < env.BytesMax { // more than a log keeps in memory
+		if err := l.Append(records); err != nil {
+			return nil, errors.Join(err, l.Close(), remove())
+		}
+		written += walBatch
+	}
+	run := func(context.Context) (float64, error) {
+		return rate(env.Dur, 1, func() (int, bool, error) {
+			n, err := l.ReadAll()
+			if err == nil && n != written {
+				err = fmt.Errorf("read %d of %d records", n, written)
+			}
+			return n, true, err
+		})
+	}
+	return &Bench{Run: run, Close: func() error { return errors.Join(l.Close(), remove()) }}, nil
+}
+
+// inFreshLog gives every repetition a new log.
+func inFreshLog(env *Env, k walKind, durable bool, fn func(walLog) (float64, error)) *Bench {
+	return &Bench{Run: func(context.Context) (v float64, err error) {
+		dir, remove, err := env.TempDir()
+		if err != nil {
+			return 0, err
+		}
+		defer func() { err = errors.Join(err, remove()) }()
+		l, err := k.open(dir, durable)
+		if err != nil {
+			return 0, err
+		}
+		v, err = fn(l)
+		return v, errors.Join(err, l.Close())
+	}}
+}
+
+// ourLog is a log of package wal.
+type ourLog struct {
+	log     *wal.Log
+	durable bool
+	batch   []wal.Record
+	mu      sync.Mutex // from the choice of a key until it is appended
+}
+
+func openOurs(dir string, durable bool) (walLog, error) {
+	l, err := wal.Open(dir, wal.Config{})
+	return &ourLog{log: l, durable: durable}, err
+}
+
+func (o *ourLog) Append(records [][]byte) error {
+	o.batch = o.batch[:0]
+	key := o.log.Next()
+	for i, r := range records {
+		o.batch = append(o.batch, wal.Record{Key: key + uint64(i), Payload: r})
+	}
+	if err := o.log.Append(o.batch...); err != nil || !o.durable {
+		return err
+	}
+	return o.log.Sync()
+}
+
+func (o *ourLog) Put(record []byte) error {
+	o.mu.Lock()
+	err := o.log.Append(wal.Record{Key: o.log.Next(), Payload: record})
+	o.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	return o.log.Sync()
+}
+
+func (o *ourLog) ReadAll() (int, error) {
+	r := o.log.NewReader(0)
+	for n := 0; ; n++ {
+		_, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return n, r.Close()
+		}
+		if err != nil {
+			return n, errors.Join(err, r.Close())
+		}
+	}
+}
+
+func (o *ourLog) Close() error { return o.log.Close() }
