@@ -14,16 +14,7 @@ import (
 )
 
 // isr is a partition's in-sync set as a running broker's metadata has it, sorted.
-func isr(c *Cluster, topic string, partition int32) []int32 {
-	for _, id := range c.IDs() {
-		if b := c.Broker(id); b != nil {
-			if p := b.image.Load().Partition(topic, partition); p != nil {
-				return slices.Sorted(slices.Values(p.State.ISR))
-			}
-		}
-	}
-	return nil
-}
+func isr(c *Cluster, topic string, partition int32) []int32 { return c.InSync(topic, partition) }
 
 // sameLogs waits until every running replica of a partition holds the same bytes.
 func sameLogs(t *testing.T, ctx context.Context, c *Cluster, topic string, partition int32) {

@@ -252,26 +252,51 @@ func (c *Cluster) Settle(ctx context.Context) error {
 	return nil
 }
 
-// Leader is the broker that leads a partition, as a running broker's metadata has it; -1 if none does.
-func (c *Cluster) Leader(topic string, partition int32) int32 {
+// newest returns what the running brokers' metadata says of a partition: the newest that any of them has, with its image.
+func (c *Cluster) newest(topic string, partition int32) (*meta.Partition, *meta.Image) {
+	var best *meta.Partition
+	var img *meta.Image
 	for _, id := range c.IDs() {
 		b := c.Broker(id)
 		if b == nil {
 			continue
 		}
-		img := b.image.Load()
-		if p := img.Partition(topic, partition); p != nil {
-			return img.Leader(p)
+		i := b.image.Load()
+		if p := i.Partition(topic, partition); p != nil && (best == nil || p.Version > best.Version) {
+			best, img = p, i
 		}
-		return -1
 	}
-	return -1
+	return best, img
 }
 
-// Controller is the broker that is the cluster's controller, as a running broker's metadata has it; -1 if none is.
+// Leader is the broker that leads a partition, as the newest metadata of a running broker has it; -1 if none does.
+func (c *Cluster) Leader(topic string, partition int32) int32 {
+	p, img := c.newest(topic, partition)
+	if p == nil {
+		return -1
+	}
+	return img.Leader(p)
+}
+
+// InSync is a partition's in-sync replicas, ascending, as the newest metadata of a running broker has them; nil if there is no
+// such partition.
+func (c *Cluster) InSync(topic string, partition int32) []int32 {
+	p, _ := c.newest(topic, partition)
+	if p == nil {
+		return nil
+	}
+	return slices.Sorted(slices.Values(p.State.ISR))
+}
+
+// Controller is the broker that is the cluster's controller, as a running broker that has a connection to the ensemble has it;
+// -1 if none is.
 func (c *Cluster) Controller() int32 {
 	for _, id := range c.IDs() {
-		if b := c.Broker(id); b != nil {
+		b := c.Broker(id)
+		if b == nil {
+			continue
+		}
+		if life := b.live.Load(); life != nil && life.zk.State() == zk.StateConnected {
 			return b.image.Load().Controller
 		}
 	}
