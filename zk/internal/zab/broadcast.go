@@ -1,8 +1,9 @@
 package zab
 
-// Propose appends data, which nobody writes to any more, to the history of an established leader and returns its zxid.
-// It leaves with the next Ready, together with all that was proposed until then. That it is committed shows when
-// Ready.Committed hands it out; if this peer stops leading first, the outcome is open. Errors: ErrNotLeader, ErrFull, ErrRollover.
+// Propose appends data, which nobody writes to any more, to the history of an established leader and returns its
+// zxid. It leaves with the next Ready, together with all that was proposed until then. That it is committed
+// shows when Ready.Committed hands it out; if this peer stops leading first, the outcome is open. Errors:
+// ErrNotLeader, ErrFull, ErrRollover.
 func (p *Peer) Propose(data []byte) (Zxid, error) {
 	if p.state != Leading || !p.established {
 		return 0, ErrNotLeader
@@ -21,9 +22,9 @@ func (p *Peer) Propose(data []byte) (Zxid, error) {
 	return e.Zxid, nil
 }
 
-// Barrier asks an established leader to have its leadership confirmed by a quorum. Ready.Barriers answers with the token and the
-// zxid committed when this was called, unless the leadership ends before. All barriers asked between two calls of
-// Ready share one round of pings. It returns ErrNotLeader if there is nothing to confirm.
+// Barrier asks an established leader to have its leadership confirmed by a quorum. Ready.Barriers answers with
+// the token and the zxid committed when this was called, unless the leadership ends before. All barriers asked
+// between two calls of Ready share one round of pings. It returns ErrNotLeader if there is nothing to confirm.
 func (p *Peer) Barrier(token uint64) error {
 	if p.state != Leading || !p.established {
 		return ErrNotLeader
@@ -65,7 +66,8 @@ func (p *Peer) ping() {
 	}
 }
 
-// countPongs answers the barriers and invites the learners that wait for a round which a quorum has now answered.
+// countPongs answers the barriers and invites the learners that wait for a round which a quorum has now
+// answered.
 func (p *Peer) countPongs() {
 	confirmed := p.ld.round
 	if p.quorum > 1 {

@@ -143,11 +143,17 @@ func (c Config) validate() error {
 		name  string
 		value int
 	}{
-		{"PingTicks", c.PingTicks}, {"SyncLimitTicks", c.SyncLimitTicks}, {"InitLimitTicks", c.InitLimitTicks},
-		{"FinalizeTicks", c.FinalizeTicks}, {"ResendTicks", c.ResendTicks},
-		{"BatchBytesMax", c.BatchBytesMax}, {"BatchEntriesMax", c.BatchEntriesMax},
-		{"WindowEntriesMax", c.WindowEntriesMax}, {"WindowBytesMax", c.WindowBytesMax},
-		{"InFlightEntriesMax", c.InFlightEntriesMax}, {"InFlightBytesMax", c.InFlightBytesMax},
+		{"PingTicks", c.PingTicks},
+		{"SyncLimitTicks", c.SyncLimitTicks},
+		{"InitLimitTicks", c.InitLimitTicks},
+		{"FinalizeTicks", c.FinalizeTicks},
+		{"ResendTicks", c.ResendTicks},
+		{"BatchBytesMax", c.BatchBytesMax},
+		{"BatchEntriesMax", c.BatchEntriesMax},
+		{"WindowEntriesMax", c.WindowEntriesMax},
+		{"WindowBytesMax", c.WindowBytesMax},
+		{"InFlightEntriesMax", c.InFlightEntriesMax},
+		{"InFlightBytesMax", c.InFlightBytesMax},
 	} {
 		bad(f.value > 0, "%s %d is negative", f.name, f.value)
 	}

@@ -3,8 +3,8 @@
 //
 // # Using a Peer
 //
-// One goroutine owns a Peer. It creates it with what its disk holds, feeds it events (Tick, Step, Unreachable, Propose,
-// Barrier, Persisted, SnapshotTaken), and after each event, or a batch of them, drains it:
+// One goroutine owns a Peer. It creates it with what its disk holds, feeds it events (Tick, Step, Unreachable,
+// Propose, Barrier, Persisted, SnapshotTaken), and after each event, or a batch of them, drains it:
 //
 //	for rd, ok := p.Ready(); ok; rd, ok = p.Ready() {
 //		// 1. start rd.Persist; once durable: send rd.AfterSync, then call p.Persisted from the owning goroutine
@@ -14,22 +14,25 @@
 //
 // The duties of the shell:
 //
-//   - Messages to one destination leave in the order handed out. They may be lost, but what one connection delivers,
-//     it delivers in order and unduplicated. Whatever arrives goes to Step; the connection must have proved that From is true.
+//   - Messages to one destination leave in the order handed out. They may be lost, but what one connection
+//     delivers, it delivers in order and unduplicated. Whatever arrives goes to Step; the connection must have
+//     proved that From is true.
 //   - A Write is durable as a whole before AfterSync leaves and Persisted is called. After an error nothing of
-//     AfterSync leaves, and the error goes to Persisted: the peer fails for good, and the server restarts from disk.
+//     AfterSync leaves, and the error goes to Persisted: the peer fails for good, and the server restarts from
+//     disk.
 //   - When a connection to a peer breaks, or a dial is refused, call Unreachable. That makes failover take
 //     milliseconds; without it everything still happens, after SyncLimitTicks.
-//   - MsgSnap carries Message.Snapshot, whose bytes the shell streams. The receiving shell steps the message when all of
-//     them have arrived (not yet installed: that is a WriteSnapshot), and calls Heard meanwhile on both sides.
-//   - Recovery yields the newest durable snapshot and the log entries above its zxid, nothing else. Both epochs and the
-//     voter mark live in one file, replaced atomically.
+//   - MsgSnap carries Message.Snapshot, whose bytes the shell streams. The receiving shell steps the message
+//     when all of them have arrived (not yet installed: that is a WriteSnapshot), and calls Heard meanwhile on
+//     both sides.
+//   - Recovery yields the newest durable snapshot and the log entries above its zxid, nothing else. Both epochs
+//     and the voter mark live in one file, replaced atomically.
 //   - A peer's process that starts again gets a fresh Rand.
 //
 // # States
 //
-// A peer is in one of these states; "drain" comes first wherever a durable write is still outstanding, so that every
-// vote and every handshake speaks of the durable log and of nothing else.
+// A peer is in one of these states; "drain" comes first wherever a durable write is still outstanding, so that
+// every vote and every handshake speaks of the durable log and of nothing else.
 //
 //	LOOKING    drain → electing → LEADING or FOLLOWING
 //	FOLLOWING  drain → discovery (FOLLOWERINFO sent) → accepting (acceptedEpoch being written) → synchronizing
@@ -39,9 +42,10 @@
 //	           → draining (counters used up)
 //	FAILED     for good
 //
-// Any state but FAILED goes to LOOKING: a follower when its leader is unreachable, silent for SyncLimitTicks, looking
-// itself, or proposes an epoch below the accepted one; a leader without a quorum for SyncLimitTicks (InitLimitTicks before
-// it is established), or meeting a learner that is ahead of it (before it is established) or has accepted a later epoch.
+// Any state but FAILED goes to LOOKING: a follower when its leader is unreachable, silent for SyncLimitTicks,
+// looking itself, or proposes an epoch below the accepted one; a leader without a quorum for SyncLimitTicks
+// (InitLimitTicks before it is established), or meeting a learner that is ahead of it (before it is established)
+// or has accepted a later epoch.
 //
 // # Events and effects
 //
@@ -61,27 +65,69 @@
 // # Invariants
 //
 //   - The window (history in memory) minus its unwritten tail equals the durable log above the base.
-//   - delivered <= durable <= last, delivered <= committed <= last. Hence truncation never touches what was delivered.
+//   - delivered <= durable <= last, delivered <= committed <= last. Hence truncation never touches what was
+//     delivered.
 //   - A promise (ACKEPOCH) for epoch e counts for one leader only: the one from which e was accepted.
-//   - NEWLEADER of epoch e is sent only after a quorum has promised e, none of which was ahead of the leader; a learner
-//     ahead of a leader not yet established makes it step down. So every quorum that acknowledges NEWLEADER consists of
-//     servers none of which holds a committed entry that the leader lacks.
+//   - NEWLEADER of epoch e is sent only after a quorum has promised e, none of which was ahead of the leader; a
+//     learner ahead of a leader not yet established makes it step down. So every quorum that acknowledges
+//     NEWLEADER consists of servers none of which holds a committed entry that the leader lacks.
 //   - An ACK is sent only by a learner whose currentEpoch is the leader's epoch, durably.
 //
 // # Finding the common prefix
 //
-// Within an epoch all logs are prefixes of what its leader broadcast, starting at counter 1. So ACKEPOCH carries, for each
-// epoch in the learner's log, its last zxid, and the start of that log; the greatest min(learner's last, leader's last)
-// over epochs that both hold is the end of the common prefix. That is exact, where ZooKeeper compares one zxid
-// and falls back to SNAP across epochs. If the common prefix ends below the window's base, SNAP it is: what the learner holds above
-// the base is then no part of the leader's log, is removed first, and what remains lies below the snapshot; so
-// the two steps of WriteSnapshot may be separated by a crash.
+// Within an epoch all logs are prefixes of what its leader broadcast, starting at counter 1. So ACKEPOCH
+// carries, for each epoch in the learner's log, its last zxid, and the start of that log; the greatest
+// min(learner's last, leader's last) over epochs that both hold is the end of the common prefix. That is exact,
+// where ZooKeeper compares one zxid and falls back to SNAP across epochs. If the common prefix ends below the
+// window's base, SNAP it is. What the learner holds above the base is then no part of the leader's log;
+// WriteSnapshot removes it first, what remains lies below the snapshot, and so its steps may be separated by a
+// crash. (That there ever is such a thing contradicts PrimaryIntegrity, since the base is committed; the removal
+// costs nothing, and recovery does not depend on the argument.)
 //
 // # R3: servers that forgot
 //
-// A server whose disk was wiped has forgotten what it promised and acknowledged. Without the voter mark it neither votes nor acknowledges;
-// an established leader opens a session with it only after a quorum of *other* voters has confirmed, after the server
-// asked, that they still follow (the round that Barrier uses). Then no leader of a later epoch can have
-// been promised anything by a quorum that the forgotten server was part of: such a quorum shares a server with those
-// that confirmed. The mark is set in the same write as currentEpoch, when all history is durable.
+// A server whose disk was wiped has forgotten what it promised and acknowledged. Without the voter mark it
+// neither votes nor acknowledges; an established leader opens a session with it only after a quorum of *other*
+// voters has confirmed, after the server asked, that they still follow (the round that Barrier uses). Then no
+// leader of a later epoch can have been promised anything by a quorum that the forgotten server was part of:
+// such a quorum shares a server with those that confirmed. The mark is set in the same write as currentEpoch,
+// when all history is durable. That the leader was elected without the server is not enough: it may have been
+// deposed by a quorum that the server was part of before it forgot, and not know it yet
+// (testdata/r3-stale-leader.txt, testdata/mutants/r3confirm.mutant).
+//
+// Recovered.Bootstrap excuses a new server of a new ensemble. The mark on disk must stay until the first epochs
+// are written, and must not outlive them.
+//
+// # Elections
+//
+// As in ZooKeeper's fast leader election, with two differences that make it quick. The wait for a better vote
+// (FinalizeTicks) ends as soon as every other voter has voted in this round, has a leader, must not vote, or is
+// unreachable; so when connections break with their process, or everybody is there, no election waits for a
+// tick. And a notification that opens a round asks for an answer, so that nothing depends on resending. A server
+// joins whoever says that it is an established leader of an epoch not below the one it accepted, or a leader
+// still in discovery that it is not ahead of. An established leader that hears of a server which has accepted a
+// later epoch steps down, as that server could never join it.
+//
+// # What is lost, and what notices it
+//
+// Any message may be lost, repeated, or arrive late on its own. PROPOSAL names its predecessor, PING the last
+// entry and the phase: what does not fit makes the learner open a new session with the same leader (resync),
+// which costs a round trip and no election. ACK and COMMIT are cumulative and PONG and PING repeat them.
+// FOLLOWERINFO and ACKEPOCH are sent again. Messages of another session are answered by RESET. All else ends by
+// SyncLimitTicks without a sign of life, or InitLimitTicks without progress, in an election.
+//
+// # Tests
+//
+// Scripts in testdata tell the stories of RELIABILITY.md by their ids. TestSim runs ensembles of 1, 3 and 5
+// under message, crash, disk, wipe and partition faults with all invariants after every step
+// (siminvariants_test.go), then demands that a healed majority and then everybody converge. TestMutants puts
+// known bugs back (testdata/mutants) and demands that the simulator sees their outcome.
+//
+//	go test ./zk/internal/zab -run TestSim -v -seeds 1-10000
+//	go test ./zk/internal/zab -run TestMutants -v -mutants all
+//
+// # Not yet
+//
+// Observers and changes of membership. A learner that does not count is what a wiped server is before its
+// NEWLEADER, so an observer is one that stays so; Config.Voters would become a function of the history.
 package zab

@@ -24,8 +24,8 @@ type contact struct {
 	info        Message // a FOLLOWERINFO that arrived before this peer led; Type 0 if none
 }
 
-// Peer is one server's part in the protocol. It is a value in memory: it does no I/O and starts nothing. All methods
-// must be called from one goroutine at a time.
+// Peer is one server's part in the protocol. It is a value in memory: it does no I/O and starts nothing. All
+// methods must be called from one goroutine at a time.
 type Peer struct {
 	cfg    Config
 	quorum int
@@ -33,7 +33,8 @@ type Peer struct {
 
 	now    uint64 // ticks since New
 	epochs Epochs // durable
-	// acceptedFrom is the leader from which epochs.Accepted was accepted in this incarnation, 0 if another one did.
+	// acceptedFrom is the leader from which epochs.Accepted was accepted in this incarnation, 0 if another one
+	// did.
 	acceptedFrom ServerID
 
 	win window
@@ -66,8 +67,8 @@ type Peer struct {
 	wanted, wantedSpare     []SnapshotWanted
 }
 
-// New returns a looking peer with what its disk holds. Its first Ready asks the others for their votes, or, alone in
-// its ensemble, makes it lead. Errors wrap ErrConfig or ErrRecovered.
+// New returns a looking peer with what its disk holds. Its first Ready asks the others for their votes, or,
+// alone in its ensemble, makes it lead. Errors wrap ErrConfig or ErrRecovered.
 func New(cfg Config, rec Recovered) (*Peer, error) {
 	cfg = cfg.withDefaults()
 	if err := cfg.validate(); err != nil {
@@ -111,8 +112,8 @@ func (p *Peer) Tick() {
 	}
 }
 
-// Step hands the peer a message that arrived. The peer keeps the message's slices and their data. Messages that make
-// no sense, or no sense any more, are ignored.
+// Step hands the peer a message that arrived. The peer keeps the message's slices and their data. Messages that
+// make no sense, or no sense any more, are ignored.
 func (p *Peer) Step(m Message) {
 	i := p.index(m.From)
 	if p.state == Failed || i < 0 || m.To != p.cfg.ID {
@@ -132,8 +133,9 @@ func (p *Peer) Step(m Message) {
 	}
 }
 
-// Unreachable says that the connection with id broke or was refused. A follower leaves a leader that is unreachable at
-// once; an election does not wait for the vote of a server that is. The mark ends with the next message from id.
+// Unreachable says that the connection with id broke or was refused. A follower leaves a leader that is
+// unreachable at once; an election does not wait for the vote of a server that is. The mark ends with the next
+// message from id.
 func (p *Peer) Unreachable(id ServerID) {
 	i := p.index(id)
 	if p.state == Failed || i < 0 {
@@ -153,8 +155,8 @@ func (p *Peer) Unreachable(id ServerID) {
 	}
 }
 
-// Heard says that bytes of a long message (a snapshot) are still moving from or to id, which therefore lives and makes
-// progress.
+// Heard says that bytes of a long message (a snapshot) are still moving from or to id, which therefore lives and
+// makes progress.
 func (p *Peer) Heard(id ServerID) {
 	i := p.index(id)
 	if i < 0 {
@@ -171,8 +173,8 @@ func (p *Peer) Heard(id ServerID) {
 	}
 }
 
-// Compact says that the shell has a durable local snapshot that covers all up to upTo: delivered entries up to there
-// leave the memory, and a learner that lacks one of them will get SNAP.
+// Compact says that the shell has a durable local snapshot that covers all up to upTo: delivered entries up to
+// there leave the memory, and a learner that lacks one of them will get SNAP.
 func (p *Peer) Compact(upTo Zxid) {
 	p.win.trim(min(p.win.pos(upTo), p.delivered))
 }
@@ -201,7 +203,8 @@ func (p *Peer) look() {
 	p.whenDrained(drainedElect)
 }
 
-// leave drops what belongs to the present session or leadership only: entries that no write has taken on, barriers.
+// leave drops what belongs to the present session or leadership only: entries that no write has taken on,
+// barriers.
 func (p *Peer) leave() {
 	p.win.cut(p.issued)
 	p.committed = min(p.committed, p.issued)

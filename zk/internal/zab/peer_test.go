@@ -187,7 +187,8 @@ func TestPersistedError(t *testing.T) {
 	require.ErrorIs(t, err, ErrNotLeader)
 }
 
-// TestAckBeforeNewLeaderAck: a leader takes any first ACK of a session for that of NEWLEADER (Z5), from whatever message it comes.
+// TestAckBeforeNewLeaderAck: a leader takes any first ACK of a session for that of NEWLEADER (Z5), from whatever
+// message it comes.
 func TestAckBeforeNewLeaderAck(t *testing.T) {
 	c := newTrio(t, 3, nil)
 	l := c.leader()
@@ -266,7 +267,8 @@ func TestWindowBounds(t *testing.T) {
 	require.Len(t, l.win.entries, 300, "what is not committed stays")
 }
 
-// TestSlowLearner: a learner that does not acknowledge is sent no more than the limit, and gets a new session when the window has moved on.
+// TestSlowLearner: a learner that does not acknowledge is sent no more than the limit, and gets a new session
+// when the window has moved on.
 func TestSlowLearner(t *testing.T) {
 	c := newTrio(t, 3, func(cfg *Config) { cfg.WindowEntriesMax, cfg.InFlightEntriesMax = 50, 20 })
 	l := c.leader()

@@ -14,11 +14,12 @@ const (
 	WriteAcceptedEpoch
 	// WriteCurrentEpoch stores Epochs, whose Current, and after a wipe Voter, is new.
 	WriteCurrentEpoch
-	// WriteTruncate removes from the log all entries above Truncate. None of them was ever handed out as committed.
+	// WriteTruncate removes from the log all entries above Truncate. None of them was ever handed out as
+	// committed.
 	WriteTruncate
-	// WriteSnapshot first removes from the log all entries above Truncate, durably, then makes Snapshot the state
-	// machine's durable and live state, then empties the log; the next entry comes after Snapshot.Zxid. A crash between
-	// these steps is harmless if recovery takes the newest snapshot and only log entries above it.
+	// WriteSnapshot first removes from the log all entries above Truncate, durably, then makes Snapshot the
+	// state machine's durable and live state, then empties the log; the next entry comes after Snapshot.Zxid. A
+	// crash between these steps is harmless if recovery takes the newest snapshot and only log entries above it.
 	WriteSnapshot
 )
 
@@ -45,8 +46,8 @@ type Epochs struct {
 	Voter bool
 }
 
-// Write is one durable write. The shell performs it whole, makes it durable, and calls Peer.Persisted; writes are
-// performed in the order in which they are handed out, of which there is at most one at a time.
+// Write is one durable write. The shell performs it whole, makes it durable, and calls Peer.Persisted; writes
+// are performed in the order in which they are handed out, of which there is at most one at a time.
 type Write struct {
 	ID       WriteID
 	Kind     WriteKind
@@ -56,15 +57,15 @@ type Write struct {
 	Snapshot Snapshot // WriteSnapshot
 }
 
-// Barrier is an answered Peer.Barrier: when it was asked this peer led, and everything committed by then by anybody has a
-// zxid of at most Zxid.
+// Barrier is an answered Peer.Barrier: when it was asked this peer led, and everything committed by then by
+// anybody has a zxid of at most Zxid.
 type Barrier struct {
 	Token uint64
 	Zxid  Zxid
 }
 
-// SnapshotWanted asks the shell for a snapshot of the state machine as it is now, to be handed to Peer.SnapshotTaken.
-// Until then nothing is sent to that learner. An answer may be late or never come.
+// SnapshotWanted asks the shell for a snapshot of the state machine as it is now, to be handed to
+// Peer.SnapshotTaken. Until then nothing is sent to that learner. An answer may be late or never come.
 type SnapshotWanted struct {
 	To      ServerID
 	Session uint64
@@ -75,29 +76,30 @@ type Role struct {
 	State  State
 	Leader ServerID // Following and Leading; else 0
 	Epoch  uint32   // the leader's epoch once known; else 0
-	// Established: a quorum is synchronized, and so is this peer. All entries of earlier epochs that will ever be
-	// committed were handed out in Ready.Committed, of this Ready or an earlier one. Serve clients from now on.
+	// Established: a quorum is synchronized, and so is this peer. All entries of earlier epochs that will ever
+	// be committed were handed out in Ready.Committed, of this Ready or an earlier one. Serve clients from now
+	// on.
 	Established bool
 	// Err is why a peer is Failed.
 	Err error
 }
 
-// Ready is what the shell has to do, in this order but for Persist, which may run beside the rest: perform Persist and,
-// when it is durable, send AfterSync; send Messages; apply Committed; then look at the rest.
+// Ready is what the shell has to do, in this order but for Persist, which may run beside the rest: perform
+// Persist and, when it is durable, send AfterSync; send Messages; apply Committed; then look at the rest.
 //
-// Messages, Committed, Barriers and SnapshotsWanted are valid until the next call of Peer.Ready; Persist and AfterSync
-// until Peer.Persisted of that write. What their elements point to (entries, data) is never written to again and may be
-// kept.
+// Messages, Committed, Barriers and SnapshotsWanted are valid until the next call of Peer.Ready; Persist and
+// AfterSync until Peer.Persisted of that write. What their elements point to (entries, data) is never written to
+// again and may be kept.
 type Ready struct {
 	// Messages may leave at once; in order per destination.
 	Messages []Message
 	// Persist is the next durable write, nil if none is due. It is handed out once.
 	Persist *Write
-	// AfterSync may leave once Persist is durable, and not at all if it failed; after all Messages handed out so far.
-	// It is empty if Persist is nil.
+	// AfterSync may leave once Persist is durable, and not at all if it failed; after all Messages handed out so
+	// far. It is empty if Persist is nil.
 	AfterSync []Message
-	// Committed are entries to apply in order. Each is handed out exactly once in a peer's life, is committed for ever and is
-	// durable here. An installed snapshot takes the place of those that it covers.
+	// Committed are entries to apply in order. Each is handed out exactly once in a peer's life, is committed
+	// for ever and is durable here. An installed snapshot takes the place of those that it covers.
 	Committed []Entry
 	// Barriers are those now answered. A role that loses its leadership drops the others silently.
 	Barriers        []Barrier

@@ -40,8 +40,8 @@ var markSent = func() (s [msgTypeEnd]string) {
 	return s
 }()
 
-// A seed's chaos lasts simChaos, and longer, up to simChaosMax, until simProposals were accepted and simFaultsMin faults took
-// effect; after simFaultsMax there are no more.
+// A seed's chaos lasts simChaos, and longer, up to simChaosMax, until simProposals were accepted and
+// simFaultsMin faults took effect; after simFaultsMax there are no more.
 const (
 	simChaos     = 60 * time.Second
 	simChaosMax  = 10 * time.Minute
@@ -154,8 +154,8 @@ func (c *simCluster) settle(r *rand.Rand, check func() error) error {
 	return c.converge(c.nodes, check, "everybody")
 }
 
-// converge demands that all of nodes have one established leader within 200 ticks, that it commits what is proposed, and that all hold
-// the same.
+// converge demands that all of nodes have one established leader within 200 ticks, that it commits what is
+// proposed, and that all hold the same.
 func (c *simCluster) converge(nodes []*simNode, check func() error, who string) error {
 	deadline := c.e.Now() + 200*simTick
 	target := -1

@@ -5,8 +5,8 @@ import (
 	"slices"
 )
 
-// stateSnap is the simulated state machine: how many entries it applied, which was the last, and a digest of all of them. It is also its
-// own snapshot.
+// stateSnap is the simulated state machine: how many entries it applied, which was the last, and a digest of all
+// of them. It is also its own snapshot.
 type stateSnap struct {
 	zxid  Zxid
 	count int

@@ -156,8 +156,8 @@ func (c *simCluster) isolateLeader(*rand.Rand) bool {
 	return true
 }
 
-// usurp cuts the leader off with a minority, lets the others elect another, and then moves one of these, restarted or wiped, back to the
-// old leader's side before that one has noticed.
+// usurp cuts the leader off with a minority, lets the others elect another, and then moves one of these,
+// restarted or wiped, back to the old leader's side before that one has noticed.
 func (c *simCluster) usurp(r *rand.Rand) bool {
 	old := c.leader()
 	if old == nil {

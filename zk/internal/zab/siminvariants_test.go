@@ -5,8 +5,8 @@ import (
 	"sort"
 )
 
-// The checks below hold after every step: each is made by the event that could break it, for the server that it concerns. Names are those
-// of the ZAB papers and of their TLA+ specifications.
+// The checks below hold after every step: each is made by the event that could break it, for the server that it
+// concerns. Names are those of the ZAB papers and of their TLA+ specifications.
 
 func (c *simCluster) failf(format string, args ...any) {
 	if c.err == nil {
@@ -15,7 +15,8 @@ func (c *simCluster) failf(format string, args ...any) {
 	}
 }
 
-// checkAppend: PrefixConsistency (an entry has one predecessor, in all logs) and Integrity (it was proposed, as it is).
+// checkAppend: PrefixConsistency (an entry has one predecessor, in all logs) and Integrity (it was proposed, as
+// it is).
 func (c *simCluster) checkAppend(nd *simNode, e Entry) {
 	p, ok := c.proposed[e.Zxid]
 	switch {
@@ -39,7 +40,8 @@ func (c *simCluster) checkEpochs(nd *simNode, w *Write) {
 	}
 }
 
-// checkSnapshot: a snapshot holds a prefix of the global history, and no log entry above it survives its installation.
+// checkSnapshot: a snapshot holds a prefix of the global history, and no log entry above it survives its
+// installation.
 func (c *simCluster) checkSnapshot(nd *simNode, s stateSnap) {
 	if s.count > len(c.history) || s != c.states[s.count] {
 		c.failf("Agreement: node %d installs a snapshot of %v that is no prefix of the history", nd.id, s.zxid)
@@ -52,8 +54,8 @@ func (c *simCluster) checkSnapshot(nd *simNode, s stateSnap) {
 	}
 }
 
-// checkCommit: Agreement, TotalOrder, LocalPrimaryOrder, GlobalPrimaryOrder, PrimaryIntegrity, and that nothing is applied that is
-// not durable here.
+// checkCommit: Agreement, TotalOrder, LocalPrimaryOrder, GlobalPrimaryOrder, PrimaryIntegrity, and that nothing
+// is applied that is not durable here.
 func (c *simCluster) checkCommit(nd *simNode, e Entry) {
 	k := nd.state.count
 	if k >= nd.disk.count() {
@@ -92,8 +94,8 @@ func (c *simCluster) rematch(nd *simNode) {
 	}
 }
 
-// checkDurability: CommittedLogDurability. All that was ever committed is on the disks of a quorum, not counting those that were wiped
-// and are not yet synchronized.
+// checkDurability: CommittedLogDurability. All that was ever committed is on the disks of a quorum, not counting
+// those that were wiped and are not yet synchronized.
 func (c *simCluster) checkDurability() {
 	n := 0
 	for _, nd := range c.nodes {
@@ -115,7 +117,8 @@ func (c *simCluster) checkRole(nd *simNode, r Role) {
 		if ok && (t.leader != nd.id || t.incarnation != nd.incarnation) {
 			c.failf("Leadership: epoch %d is established by node %d and node %d", r.Epoch, t.leader, nd.id)
 		}
-		// Whoever learns late that it is established (its quorum's last ACK was slow) may lack what later epochs committed.
+		// Whoever learns late that it is established (its quorum's last ACK was slow) may lack what later epochs
+		// committed.
 		older := sort.Search(len(c.history), func(i int) bool { return c.history[i].Zxid.Epoch() >= r.Epoch })
 		if nd.disk.matched < older {
 			c.failf("LeaderLogCompleteness: node %d leads epoch %d with %d of %d committed entries", nd.id, r.Epoch, nd.disk.matched, older)

@@ -5,11 +5,12 @@ import "github.com/vivarium-go/vivarium/internal/invariant"
 // tailsMax bounds the epochs that ACKEPOCH speaks of; a log with more of them may need SNAP where DIFF would do.
 const tailsMax = 128
 
-// heldMax bounds the messages kept while an acceptedEpoch's completion is on its way; what exceeds it is lost, which is harmless.
+// heldMax bounds the messages kept while an acceptedEpoch's completion is on its way; what exceeds it is lost,
+// which is harmless.
 const heldMax = 1024
 
-// synchronize brings a learner in learnerAcked to this server's history: by DIFF or TRUNC if the end of their common
-// prefix is in the window, else by SNAP.
+// synchronize brings a learner in learnerAcked to this server's history: by DIFF or TRUNC if the end of their
+// common prefix is in the window, else by SNAP.
 func (p *Peer) synchronize(i int) {
 	l := &p.ld.learners[i]
 	z, ok := p.win.common(l.base, l.tails)
@@ -30,10 +31,10 @@ func (p *Peer) synchronize(i int) {
 	p.sendHistory(i, p.win.pos(z))
 }
 
-// SnapshotTaken answers Ready.SnapshotsWanted with a snapshot of what was handed out as committed so far, or less; a
-// nil snapshot says that none can be had and ends the learner's session. An answer for a session that is no more is ignored.
-// The leader's shell may release the snapshot when it has sent the MsgSnap that bears it or, if none comes out of the next Ready,
-// at once.
+// SnapshotTaken answers Ready.SnapshotsWanted with a snapshot of what was handed out as committed so far, or
+// less; a nil snapshot says that none can be had and ends the learner's session. An answer for a session that is
+// no more is ignored. The leader's shell may release the snapshot when it has sent the MsgSnap that bears it or,
+// if none comes out of the next Ready, at once.
 func (p *Peer) SnapshotTaken(to ServerID, session uint64, snap Snapshot) {
 	i := p.index(to)
 	if p.state != Leading || i < 0 {

@@ -15,9 +15,9 @@ func (p *Peer) issue(w Write, after ...Message) {
 	}
 }
 
-// Persisted reports that the write id is durable, or that it failed, which ends this peer's life: its role becomes Failed,
-// and only a new Peer, made from what the disk then holds, can take its place. Completions of writes that are
-// not outstanding are ignored.
+// Persisted reports that the write id is durable, or that it failed, which ends this peer's life: its role
+// becomes Failed, and only a new Peer, made from what the disk then holds, can take its place. Completions of
+// writes that are not outstanding are ignored.
 func (p *Peer) Persisted(id WriteID, err error) {
 	if !p.busy || id != p.write.ID || p.state == Failed {
 		return
@@ -69,8 +69,8 @@ func (p *Peer) issueEntries(limit uint64, after ...Message) {
 	p.issue(Write{Kind: WriteEntries, Entries: es}, after...)
 }
 
-// Ready returns what is to be done, and whether there is anything; see the type for the order and for how long its slices
-// are valid.
+// Ready returns what is to be done, and whether there is anything; see the type for the order and for how long
+// its slices are valid.
 func (p *Peer) Ready() (Ready, bool) {
 	if p.state == Leading {
 		p.flush()
