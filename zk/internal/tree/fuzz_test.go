@@ -167,6 +167,10 @@ func TestLoadRefusesDamage(t *testing.T) {
 		require.ErrorIs(t, try(good[:i]), ErrCorrupt, "cut at %d", i)
 	}
 	require.ErrorIs(t, try(append(good[:len(good):len(good)], 0)), ErrCorrupt)
+	copy(bad, good)
+	bad[len(snapshotMagic)+8] ^= 1 // another digest, under right checksums
+	binary.BigEndian.PutUint32(bad[headerSize-4:], crc32.Checksum(bad[:headerSize-4], castagnoli))
+	require.ErrorContains(t, try(bad), "digest")
 	first := headerSize + chunkHeader + int(binary.BigEndian.Uint32(good[headerSize:]))
 	require.Less(t, first, len(good), "more than one chunk")
 	require.ErrorIs(t, try(append(good[:first:first], good[headerSize:]...)), ErrCorrupt, "a chunk twice")

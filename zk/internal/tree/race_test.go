@@ -166,6 +166,39 @@ func TestHotZnode(t *testing.T) {
 	wg.Wait()
 }
 
+// TestSweptVersionIsNotSure: past a version that is gone, one that a snapshot pins can be found; a reader must not believe it.
+func TestSweptVersionIsNotSure(t *testing.T) {
+	tr, paths := grown(t, 1)
+	set := Txn{Kind: KindOp, Op: jute.Op{Type: jute.OpSetData, Path: paths[0], Version: -1}}
+	var res Result
+	apply := func() int64 {
+		z := tr.Applied() + 1
+		tr.Apply(z, &set, &res)
+		return z
+	}
+	first := tr.Published()
+	snap := tr.Snapshot()
+	second := apply()
+	tr.Publish(second)
+	third := apply()
+	e := tr.table.find(paths[0])
+	v, sure := e.at(second) // below the newest: believed if second is still published afterwards
+	require.Equal(t, second, v.zxid)
+	require.False(t, sure)
+	tr.Publish(third)
+	for tr.Sweep(10) {
+	}
+	v, sure = e.at(second)
+	require.LessOrEqual(t, v.zxid, first)
+	require.False(t, sure)
+	v, sure = e.at(third)
+	require.Equal(t, third, v.zxid)
+	require.True(t, sure)
+	v, _ = e.at(snap.Zxid())
+	require.LessOrEqual(t, v.zxid, first)
+	snap.Close()
+}
+
 // TestTableUnderReaders: entries that stay are found while others come and go and the table grows.
 func TestTableUnderReaders(t *testing.T) {
 	tr := New(Config{})
