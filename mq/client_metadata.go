@@ -245,14 +245,16 @@ func (k *metadataKeeper) attempt(ctx context.Context) error {
 
 	k.mu.Lock()
 	k.view.Store(v)
+	listeners := slices.Collect(maps.Keys(k.mu.listeners))
+	k.mu.Unlock()
+	for _, l := range listeners { // before those that wait in refresh go on
+		l.metadataChanged(v)
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	k.mu.finished, k.mu.last = number, nil
 	close(k.mu.updated)
 	k.mu.updated = make(chan struct{})
-	listeners := slices.Collect(maps.Keys(k.mu.listeners))
-	k.mu.Unlock()
-	for _, l := range listeners {
-		l.metadataChanged(v)
-	}
 	return nil
 }
 
