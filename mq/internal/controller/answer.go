@@ -11,7 +11,7 @@ import (
 
 // answer replies to the requests whose end the picture shows.
 func (c *Controller) answer() {
-	if !c.reign.Active {
+	if !c.reign.Active || c.none() {
 		return
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.creations)) {

@@ -273,14 +273,12 @@ func (c *Controller) stand() {
 
 // work looks at what is queued, as long as there is room for writes.
 func (c *Controller) work() {
-	for _, id := range slices.SortedFunc(maps.Keys(c.stoneQueue), compareID) {
-		if len(c.pending) >= c.cfg.WritesMax {
-			return
-		}
-		delete(c.stoneQueue, id)
-		c.planStone(id)
+	if len(c.stoneQueue) > 0 {
+		c.workStones()
 	}
-	c.planCreations()
+	if !c.none() {
+		c.planCreations()
+	}
 	for len(c.queue) > 0 && len(c.pending) < c.cfg.WritesMax {
 		tp := c.queue[0]
 		c.queue = c.queue[1:]
@@ -288,5 +286,15 @@ func (c *Controller) work() {
 		if t := c.topics[tp.Topic]; t != nil {
 			c.plan(t, tp.Partition)
 		}
+	}
+}
+
+func (c *Controller) workStones() {
+	for _, id := range slices.SortedFunc(maps.Keys(c.stoneQueue), compareID) {
+		if len(c.pending) >= c.cfg.WritesMax {
+			return
+		}
+		delete(c.stoneQueue, id)
+		c.planStone(id)
 	}
 }

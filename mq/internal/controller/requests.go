@@ -39,7 +39,6 @@ type growth struct {
 type deletion struct {
 	token uint64
 	id    layout.ID
-	asked bool // the znode that asks for it has been seen or written
 	tries int
 }
 
@@ -60,6 +59,11 @@ func newRequests() requests {
 		creations: make(map[string]*creation), growths: make(map[string]*growth), deletions: make(map[string]*deletion),
 		elections: make(map[TopicPartition]*election), leaving: make(map[int32]int64),
 	}
+}
+
+// none reports whether nothing is to be answered.
+func (r *requests) none() bool {
+	return len(r.creations)+len(r.growths)+len(r.deletions)+len(r.elections)+len(r.shutdowns) == 0
 }
 
 func (c *Controller) reply(r Reply) { c.out.Replies = append(c.out.Replies, r) }

@@ -117,9 +117,9 @@ func (s *stage) request(c *script.Cmd) {
 // parseAssignment reads 1,2/2,3: partitions apart by slashes.
 func parseAssignment(c *script.Cmd, text string) [][]int32 {
 	var all [][]int32
-	for _, part := range strings.Split(text, "/") {
+	for part := range strings.SplitSeq(text, "/") {
 		var r []int32
-		for _, b := range strings.Split(part, ",") {
+		for b := range strings.SplitSeq(part, ",") {
 			n, err := strconv.Atoi(b)
 			if err != nil {
 				c.Fatalf("%v", err)

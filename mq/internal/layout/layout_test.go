@@ -21,27 +21,42 @@ func TestEncode(t *testing.T) {
 		name, want string
 		got        []byte
 	}{
-		{"broker", `{"version":5,"host":"127.0.0.1","port":9092,"endpoints":["PLAINTEXT://127.0.0.1:9092","INTERNAL://[::1]:9093"],` +
-			`"listener_security_protocol_map":{"INTERNAL":"SSL","PLAINTEXT":"PLAINTEXT"},"rack":"r1","jmx_port":-1,"timestamp":"1600000000000","features":{},"incarnation":7}`,
+		{
+			"broker", `{"version":5,"host":"127.0.0.1","port":9092,"endpoints":["PLAINTEXT://127.0.0.1:9092","INTERNAL://[::1]:9093"],` +
+				`"listener_security_protocol_map":{"INTERNAL":"SSL","PLAINTEXT":"PLAINTEXT"},"rack":"r1","jmx_port":-1,"timestamp":"1600000000000","features":{},"incarnation":7}`,
 			EncodeBroker(Broker{Rack: "r1", Timestamp: 1600000000000, Incarnation: 7, Endpoints: []Endpoint{
-				{"PLAINTEXT", "127.0.0.1", 9092, "PLAINTEXT"}, {"INTERNAL", "::1", 9093, "SSL"}}})},
-		{"broker without plaintext", `{"version":5,"host":null,"port":-1,"endpoints":["SSL://h:1"],"listener_security_protocol_map":{"SSL":"SSL"},` +
-			`"jmx_port":-1,"timestamp":"0","features":{}}`,
-			EncodeBroker(Broker{Incarnation: NoIncarnation, Endpoints: []Endpoint{{"SSL", "h", 1, "SSL"}}})},
+				{"PLAINTEXT", "127.0.0.1", 9092, "PLAINTEXT"}, {"INTERNAL", "::1", 9093, "SSL"},
+			}}),
+		},
+		{
+			"broker without plaintext", `{"version":5,"host":null,"port":-1,"endpoints":["SSL://h:1"],"listener_security_protocol_map":{"SSL":"SSL"},` +
+				`"jmx_port":-1,"timestamp":"0","features":{}}`,
+			EncodeBroker(Broker{Incarnation: NoIncarnation, Endpoints: []Endpoint{{"SSL", "h", 1, "SSL"}}}),
+		},
 		{"incarnation", `{"version":1,"directories":[{"id":"yzCBLrNzQ_6jDLqZ-JcS8g"}]}`, EncodeIncarnation(Incarnation{[]Directory{{id}}})},
 		{"no directories", `{"version":1,"directories":[]}`, EncodeIncarnation(Incarnation{})},
-		{"topic", `{"version":3,"topic_id":"yzCBLrNzQ_6jDLqZ-JcS8g","partitions":{"0":[1,2],"1":[2,1]},"adding_replicas":{},"removing_replicas":{"1":[1]}}`,
-			EncodeTopic(Topic{ID: id, Replicas: [][]int32{{1, 2}, {2, 1}}, Removing: map[int32][]int32{1: {1}}})},
+		{
+			"topic", `{"version":3,"topic_id":"yzCBLrNzQ_6jDLqZ-JcS8g","partitions":{"0":[1,2],"1":[2,1]},"adding_replicas":{},"removing_replicas":{"1":[1]}}`,
+			EncodeTopic(Topic{ID: id, Replicas: [][]int32{{1, 2}, {2, 1}}, Removing: map[int32][]int32{1: {1}}}),
+		},
 		{"topic without id", `{"version":2,"partitions":{"0":[1]},"adding_replicas":{},"removing_replicas":{}}`, EncodeTopic(Topic{Replicas: [][]int32{{1}}})},
-		{"state", `{"version":1,"controller_epoch":1,"leader":1,"leader_epoch":0,"isr":[1,2,3],"leader_incarnation":4}`,
-			EncodeState(PartitionState{ControllerEpoch: 1, Leader: 1, ISR: []int32{1, 2, 3}, LeaderIncarnation: 4})},
-		{"offline", `{"version":1,"controller_epoch":1,"leader":-1,"leader_epoch":2,"isr":[1],"suspect":[1]}`,
-			EncodeState(PartitionState{ControllerEpoch: 1, Leader: NoLeader, LeaderEpoch: 2, ISR: []int32{1}, LeaderIncarnation: NoIncarnation, Suspect: []int32{1}})},
-		{"controller", `{"version":1,"brokerid":1,"timestamp":"5","controller_epoch":2,"controller_epoch_zk_version":1}`,
-			EncodeController(ControllerEntry{Broker: 1, Timestamp: 5, Epoch: 2, EpochVersion: 1})},
+		{
+			"state", `{"version":1,"controller_epoch":1,"leader":1,"leader_epoch":0,"isr":[1,2,3],"leader_incarnation":4}`,
+			EncodeState(PartitionState{ControllerEpoch: 1, Leader: 1, ISR: []int32{1, 2, 3}, LeaderIncarnation: 4}),
+		},
+		{
+			"offline", `{"version":1,"controller_epoch":1,"leader":-1,"leader_epoch":2,"isr":[1],"suspect":[1]}`,
+			EncodeState(PartitionState{ControllerEpoch: 1, Leader: NoLeader, LeaderEpoch: 2, ISR: []int32{1}, LeaderIncarnation: NoIncarnation, Suspect: []int32{1}}),
+		},
+		{
+			"controller", `{"version":1,"brokerid":1,"timestamp":"5","controller_epoch":2,"controller_epoch_zk_version":1}`,
+			EncodeController(ControllerEntry{Broker: 1, Timestamp: 5, Epoch: 2, EpochVersion: 1}),
+		},
 		{"controller epoch", `7`, EncodeControllerEpoch(7)},
-		{"tombstone", `{"version":1,"topic":"t","topic_id":"yzCBLrNzQ_6jDLqZ-JcS8g","partitions":{"0":[1,2]}}`,
-			EncodeTombstone(Tombstone{Topic: "t", ID: id, Replicas: [][]int32{{1, 2}}})},
+		{
+			"tombstone", `{"version":1,"topic":"t","topic_id":"yzCBLrNzQ_6jDLqZ-JcS8g","partitions":{"0":[1,2]}}`,
+			EncodeTombstone(Tombstone{Topic: "t", ID: id, Replicas: [][]int32{{1, 2}}}),
+		},
 		{"config", `{"version":1,"config":{"a":"<&>","retention.ms":"1000"}}`, EncodeConfig(map[string]string{"retention.ms": "1000", "a": "<&>"})},
 		{"no config", `{"version":1,"config":{}}`, EncodeConfig(nil)},
 		{"config change", `{"version":2,"entity_path":"topics/t"}`, EncodeConfigChange(ConfigChange{"topics/t"})},

@@ -141,8 +141,12 @@ func ParsePath(path string) Ref {
 		parent string
 		kind   Kind
 	}{
-		{BrokerIDsPath, KindBroker}, {IncarnationsPath, KindIncarnation}, {DeleteTopicsPath, KindDeleteTopic},
-		{TopicConfigsPath, KindTopicConfig}, {BrokerConfigsPath, KindBrokerConfig}, {ConfigChangesPath, KindConfigChange},
+		{BrokerIDsPath, KindBroker},
+		{IncarnationsPath, KindIncarnation},
+		{DeleteTopicsPath, KindDeleteTopic},
+		{TopicConfigsPath, KindTopicConfig},
+		{BrokerConfigsPath, KindBrokerConfig},
+		{ConfigChangesPath, KindConfigChange},
 	} {
 		name, ok := strings.CutPrefix(path, e.parent)
 		if !ok || len(name) < 2 || name[0] != '/' || strings.Contains(name[1:], "/") {

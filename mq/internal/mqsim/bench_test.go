@@ -35,7 +35,6 @@ type bench struct {
 type benchBroker struct {
 	id          int32
 	up          bool
-	wiped       bool
 	unclean     bool
 	incarnation int64
 	dir         layout.ID

@@ -325,10 +325,10 @@ func (k *checker) copied(b *broker, p *partition, recs []rec) {
 func (k *checker) truncated(b *broker, p *partition, end int64) {
 	t := k.truth[p.n]
 	t.verified[b.id] = min(t.verified[b.id], end)
-	delete(t.stale, b.id)
-	if hw, _ := p.r.HighWatermark(); end < hw {
-		k.c.e.Mark("truncate.below.hw")
+	if hw, _ := p.r.HighWatermark(); end < hw && !t.stale[b.id] && !t.human && end > 0 {
+		k.failf("K1: partition %d: broker %d cuts its log to %d, below its high watermark %d", p.n, b.id, end, hw)
 	}
+	delete(t.stale, b.id)
 	if end < t.observed[b.id] {
 		t.observed[b.id] = end
 	}

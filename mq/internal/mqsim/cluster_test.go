@@ -110,12 +110,7 @@ func (c *cluster) replied(b *broker, r controller.Reply) {
 
 // state is the truth about a partition's state.
 func (c *cluster) state(n int32) (layout.PartitionState, bool) {
-	z := c.zk.store.nodes[layout.StatePath(topicName, n)]
-	if z == nil {
-		return layout.PartitionState{}, false
-	}
-	s, err := layout.DecodeState(z.data)
-	return s, err == nil
+	return c.check.truth[n].state, c.check.truth[n].known
 }
 
 // msg is what brokers and clients send one another.
@@ -311,7 +306,6 @@ type client struct {
 	offset int64
 	epoch  int32
 	hw     int64
-	acked  map[int64]int64 // offset: value, of acks=all
 	sent   int
 	done   int
 	stop   bool

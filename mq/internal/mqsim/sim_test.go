@@ -20,12 +20,12 @@ const (
 // TestSim runs seeds: brokers under faults for a minute, then healed; see package sim for the flag -seeds.
 func TestSim(t *testing.T) {
 	sim.Batch{
-		Package: "./mq/internal/mqsim", Name: "TestSim", Seeds: "1-60", RequiredSeeds: 60,
+		Package: "./mq/internal/mqsim", Name: "TestSim", Seeds: "1-40", RequiredSeeds: 40,
 		Required: []string{
 			"state.election", "state.offline", "state.isr.grew", "state.isr.alone", "state.suspect", "isr.shrink", "isr.expand", "isr.settle",
 			"isr.expand.unknown", "isr.expand.refused", "truncate", "crash.lost.tail", "lost.committed", "rejoin.left.isr", "zk.expired",
 			"zk.reconnect", "zk.write.late", "zk.write.unknown.took.effect", "scan.deletion", "register.waits.for.former", "human.loss",
-			"consume.behind.start", "reset", "slow.write",
+			"reset", "slow.write", "isr.resign", "failed.leader", "trim",
 		},
 		Run: run,
 	}.Test(t)

@@ -254,8 +254,10 @@ func TestLeave(t *testing.T) {
 		{"the leader", state(1, 3, 1, 2), layout.PartitionState{Leader: -1, LeaderEpoch: 4, ISR: []int32{2}, LeaderIncarnation: -1}, true},
 		{"alone", state(1, 3, 1), layout.PartitionState{Leader: -1, LeaderEpoch: 4, ISR: []int32{1}, LeaderIncarnation: -1, Suspect: []int32{1}}, true},
 		{
-			"alone and suspect", layout.PartitionState{Leader: -1, ISR: []int32{1}, Suspect: []int32{1}},
-			layout.PartitionState{Leader: -1, ISR: []int32{1}, Suspect: []int32{1}}, false,
+			"alone and suspect",
+			layout.PartitionState{Leader: -1, ISR: []int32{1}, Suspect: []int32{1}},
+			layout.PartitionState{Leader: -1, ISR: []int32{1}, Suspect: []int32{1}},
+			false,
 		},
 	} {
 		got, changed := Leave(c.in, 1)
