@@ -35,21 +35,34 @@ type Nemesis struct {
 // until, at most limit strikes with an effect (0: no limit).
 func NewNemesis(e *Engine, until time.Duration, limit int, faults []Fault) *Nemesis {
 	n := &Nemesis{e: e, r: e.Rand("nemesis"), stop: until, limit: limit}
-	for _, f := range faults {
-		if f.Always || Chance(n.r, 0.5) {
-			f.Mean = time.Duration(float64(f.Mean) * LogUniform(n.r, 1.0/3, 3))
-			n.faults = append(n.faults, f)
-		}
-	}
-	if len(n.faults) == 0 && len(faults) > 0 {
-		n.faults = append(n.faults, faults[n.r.IntN(len(faults))])
-	}
+	n.draw(faults)
 	n.on = make([]bool, len(n.faults))
 	n.rotate(15 * time.Second)
 	for i := range n.faults {
 		n.schedule(i)
 	}
 	return n
+}
+
+// draw picks each fault with probability one half, but at least one that is not there always.
+func (n *Nemesis) draw(faults []Fault) {
+	var idle []Fault
+	picked := false
+	add := func(f Fault) {
+		f.Mean = time.Duration(float64(f.Mean) * LogUniform(n.r, 1.0/3, 3))
+		n.faults = append(n.faults, f)
+		picked = picked || !f.Always
+	}
+	for _, f := range faults {
+		if f.Always || Chance(n.r, 0.5) {
+			add(f)
+		} else {
+			idle = append(idle, f)
+		}
+	}
+	if !picked && len(idle) > 0 {
+		add(idle[n.r.IntN(len(idle))])
+	}
 }
 
 // Stop ends the faults now.
