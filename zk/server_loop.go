@@ -110,9 +110,14 @@ func (s *Server) onEvent(e *event) {
 	}
 }
 
-// drain does what the protocol wants done, until it wants nothing.
+// drain does what the protocol wants done, until it wants nothing, or the
+// server has failed: then nothing more is applied or said.
 func (s *Server) drain() {
-	for rd, ok := s.peer.Ready(); ok; rd, ok = s.peer.Ready() {
+	for s.ctx.Err() == nil {
+		rd, ok := s.peer.Ready()
+		if !ok {
+			return
+		}
 		for i := range rd.Messages {
 			s.sendZab(&rd.Messages[i])
 		}
