@@ -219,5 +219,5 @@ func profile(dir, name string) (stop func()) {
 
 // Rows returns all rows.
 func Rows() []Row {
-	return slices.Concat(walRows())
+	return slices.Concat(walRows(), zkRows())
 }

@@ -84,3 +84,18 @@ func latency(dur time.Duration, fn func(call int) error) (float64, error) {
 }
 
 func micros(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1e3 }
+
+// await calls fn until it succeeds or ctx ends.
+func await(ctx context.Context, fn func() error) error {
+	for {
+		err := fn()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(err, ctx.Err())
+		case <-time.After(time.Millisecond):
+		}
+	}
+}
