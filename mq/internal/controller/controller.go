@@ -143,7 +143,9 @@ func (c *Controller) Done(id uint64, outcome layout.Outcome) {
 	for _, part := range p.parts {
 		c.enqueue(p.topic, part)
 	}
-	c.enqueue(p.topic, whole)
+	if p.parts == nil || outcome != layout.Committed || c.topic(p.topic).doomed {
+		c.enqueue(p.topic, whole)
+	}
 }
 
 // release lets go of what the write held.

@@ -183,6 +183,7 @@ func (c *Controller) decodeTopic(ref layout.Ref, n Node) (err error) {
 			p.state, p.version = s, n.Version
 		}
 		c.enqueue(t.name, ref.Partition)
+		return err
 	case layout.KindDeleteTopic:
 		t.doomed = true
 	case layout.KindTopicConfig:
@@ -292,18 +293,29 @@ func (c *Controller) enqueueAll() {
 	}
 }
 
-// enqueueBroker queues everything that a broker's life matters to.
+// enqueueBroker queues everything that a broker's life matters to: first what it leads, since that stands still.
 func (c *Controller) enqueueBroker(broker int32) {
 	if !c.reign.Active {
 		return
 	}
-	for _, name := range slices.Sorted(maps.Keys(c.topics)) {
-		t := c.topics[name]
-		c.enqueue(name, whole)
-		for n, replicas := range t.value.Replicas {
-			if p := t.parts[int32(n)]; slices.Contains(replicas, broker) || p != nil && slices.Contains(p.state.ISR, broker) {
-				c.enqueue(name, int32(n))
+	names := slices.Sorted(maps.Keys(c.topics))
+	for _, led := range [...]bool{true, false} {
+		for _, name := range names {
+			t := c.topics[name]
+			for n, replicas := range t.value.Replicas {
+				p := t.parts[int32(n)]
+				switch {
+				case led:
+					if p != nil && p.state.Leader == broker {
+						c.enqueue(name, int32(n))
+					}
+				case slices.Contains(replicas, broker) || p != nil && slices.Contains(p.state.ISR, broker):
+					c.enqueue(name, int32(n))
+				}
 			}
 		}
+	}
+	for _, name := range names {
+		c.enqueue(name, whole)
 	}
 }

@@ -286,7 +286,8 @@ func (k *checker) forgive(t *truth, p *partition) {
 			t.stale[b.id] = true
 		}
 	}
-	k.c.clients[p.n].hw, k.c.clients[p.n].offset = 0, min(k.c.clients[p.n].offset, keep)
+	reader := k.c.clients[p.n]
+	reader.id, reader.hw, reader.offset = 0, 0, min(reader.offset, keep) // what it has asked for is no answer any more
 }
 
 // led notes a record that a leader is about to append.
