@@ -47,6 +47,7 @@ func TestRestartAllFromDisk(t *testing.T) {
 					_ = c.Close() // nobody is there to hear it
 				} else {
 					require.NoError(t, c.Close())
+					require.NoError(t, e.Stop(ctx, e.IDs()[round]))
 					require.NoError(t, e.Shutdown(ctx))
 				}
 				require.NoError(t, e.Close())
@@ -74,7 +75,10 @@ func TestForeignAndLockedDirectory(t *testing.T) {
 	s, err = start(1)
 	require.NoError(t, err)
 	require.NoError(t, s.Ready(ctx))
+	require.EqualValues(t, 1, s.ID())
+	require.NoError(t, s.Err())
 	require.NoError(t, s.Close())
+	<-s.Done()
 	require.NoError(t, s.Close())
 	require.ErrorIs(t, s.Err(), zk.ErrServerClosed)
 }

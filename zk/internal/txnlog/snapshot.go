@@ -47,7 +47,10 @@ func (s *Store) snapshots() ([]zab.Zxid, error) {
 func (s *Store) SaveSnapshot(z zab.Zxid, write func(io.Writer) error) (err error) {
 	name := s.snapshotPath(z)
 	tmp := name + temporary
-	f, err := s.cfg.FS.OpenFile(tmp, os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o600)
+	if err := s.remove(tmp); err != nil { // after a crash it may be the same file as name
+		return err
+	}
+	f, err := s.cfg.FS.OpenFile(tmp, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
 	if err != nil {
 		return err
 	}

@@ -250,9 +250,6 @@ func (s *Store) Close() error {
 	return errors.Join(err, s.lock.Close())
 }
 
-// Abandon releases the directory as a crash would: nothing is synced or sealed.
-func (s *Store) Abandon() error { return s.lock.Close() }
-
 func (s *Store) readNumber(name string) (n int64, ok bool, err error) {
 	data, err := vfs.ReadFile(s.cfg.FS, s.path(name), smallFileMax)
 	if errors.Is(err, fs.ErrNotExist) {
