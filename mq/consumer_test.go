@@ -302,9 +302,14 @@ func TestConsumerReadCommitted(t *testing.T) {
 func TestConsumerConfigErrors(t *testing.T) {
 	tp := TopicPartition{"t", 0}
 	for _, cfg := range []ConsumerConfig{
-		{}, {Topics: []string{"t"}, Partitions: map[TopicPartition]int64{tp: 0}}, {Topics: []string{"t"}, AutoCommitInterval: 1},
-		{Topics: []string{"t"}, SessionTimeout: -1}, {Topics: []string{"t"}, AutoOffsetReset: 5}, {Topics: []string{"t"}, Isolation: 5},
-		{Partitions: map[TopicPartition]int64{tp: OffsetCommitted}}, {Partitions: map[TopicPartition]int64{tp: -7}},
+		{},
+		{Topics: []string{"t"}, Partitions: map[TopicPartition]int64{tp: 0}},
+		{Topics: []string{"t"}, AutoCommitInterval: 1},
+		{Topics: []string{"t"}, SessionTimeout: -1},
+		{Topics: []string{"t"}, AutoOffsetReset: 5},
+		{Topics: []string{"t"}, Isolation: 5},
+		{Partitions: map[TopicPartition]int64{tp: OffsetCommitted}},
+		{Partitions: map[TopicPartition]int64{tp: -7}},
 	} {
 		_, err := cfg.withDefaults()
 		require.Error(t, err)

@@ -171,8 +171,10 @@ func (p *Producer) SendSync(ctx context.Context, records ...*Record) error {
 func (p *Producer) send(ctx context.Context, r *Record, entry producerEntry) error {
 	size := batch.HeaderLen + recordSizeBound(r)
 	if size > p.cfg.BatchBytesMax {
-		return &OpError{Op: "send to", Subject: r.Topic, Err: ErrMessageTooLarge,
-			Detail: fmt.Sprintf("%d bytes; ProducerConfig.BatchBytesMax is %d", size, p.cfg.BatchBytesMax)}
+		return &OpError{
+			Op: "send to", Subject: r.Topic, Err: ErrMessageTooLarge,
+			Detail: fmt.Sprintf("%d bytes; ProducerConfig.BatchBytesMax is %d", size, p.cfg.BatchBytesMax),
+		}
 	}
 	t, err := p.topic(ctx, r.Topic)
 	if err != nil {

@@ -183,4 +183,5 @@ func TestKafkaOnApache(t *testing.T) {
 	tg := startApacheKafka(t, 3, zookeeper.servers[0]+"/kafka")
 	tg.run(t, kafkaClientFlows)
 	tg.run(t, kafkaThirdParties())
+	tg.run(t, kafkaFailoverFlows)
 }

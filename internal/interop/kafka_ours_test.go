@@ -43,6 +43,7 @@ func TestKafkaOnOurs(t *testing.T) {
 			tg := startOurKafka(t, 3, memory)
 			tg.run(t, kafkaClientFlows)
 			tg.run(t, kafkaThirdParties())
+			tg.run(t, kafkaFailoverFlows)
 		})
 	}
 	t.Run("one", func(t *testing.T) { startOurKafka(t, 1, true).run(t, kafkaClientFlows) })

@@ -90,7 +90,7 @@ func testLogger(t testing.TB) *slog.Logger {
 			t.Log(strings.TrimSpace(string(b)))
 		}
 		return len(b), nil
-	}), &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}), &slog.HandlerOptions{Level: slog.LevelWarn}))
 }
 
 type writerFunc func([]byte) (int, error)
