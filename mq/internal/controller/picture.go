@@ -245,6 +245,9 @@ func (c *Controller) dropTopic(ref layout.Ref) {
 	switch ref.Kind {
 	case layout.KindTopic:
 		t.exists = false
+		if c.stones[t.value.ID] != nil {
+			c.stoneQueue[t.value.ID] = true
+		}
 	case layout.KindState:
 		if p := t.parts[ref.Partition]; p != nil {
 			p.exists = false

@@ -14,8 +14,8 @@ func (c *Controller) plan(t *topic, partition int32) {
 		return
 	}
 	switch {
-	case t.doomed:
-		c.planDeletion(t)
+	case t.doomed || t.exists && c.has(layout.TombstonePath(t.value.ID)):
+		c.planDeletion(t) // once there is a tombstone there is no way back: data may be gone
 	case !t.exists:
 		c.forgetTopic(t)
 	case partition != whole:
@@ -267,8 +267,7 @@ func (c *Controller) planDeletion(t *topic) {
 	if left <= c.cfg.ChunkMax {
 		ops = append(ops[1:], deletes(c.present(layout.PartitionsPath(t.name), layout.TopicMarkPath(t.name, id)))...)
 		ops = append(ops, layout.Delete(layout.TopicPath(t.name), t.version))
-		ops = append(ops, deletes(c.present(layout.TopicConfigPath(t.name)))...)
-		ops = append(ops, layout.Delete(layout.DeleteTopicPath(t.name), layout.AnyVersion))
+		ops = append(ops, deletes(c.present(layout.TopicConfigPath(t.name), layout.DeleteTopicPath(t.name)))...)
 	}
 	t.busy = true
 	c.emit("delete topic "+t.name, pending{topic: t.name}, ops...)
@@ -306,6 +305,9 @@ func (c *Controller) planStone(id layout.ID) {
 	s := c.stones[id]
 	if s == nil || !s.exists || s.busy || s.reads > 0 {
 		return
+	}
+	if t := c.topics[s.value.Topic]; t != nil && t.exists && t.value.ID == id {
+		return // its deletion is not complete
 	}
 	for _, b := range s.value.Brokers() {
 		if !s.confirmed[b] {

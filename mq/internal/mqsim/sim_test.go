@@ -9,6 +9,7 @@ import (
 
 	"github.com/vivarium-go/vivarium/internal/sim"
 	"github.com/vivarium-go/vivarium/mq/internal/controller"
+	"github.com/vivarium-go/vivarium/mq/internal/layout"
 	"github.com/vivarium-go/vivarium/mq/internal/replica"
 )
 
@@ -19,8 +20,12 @@ const (
 
 // TestSim runs seeds: brokers under faults for a minute, then healed; see package sim for the flag -seeds.
 func TestSim(t *testing.T) {
+	seeds := "1-40"
+	if testing.Short() {
+		seeds = "1-10"
+	}
 	sim.Batch{
-		Package: "./mq/internal/mqsim", Name: "TestSim", Seeds: "1-40", RequiredSeeds: 40,
+		Package: "./mq/internal/mqsim", Name: "TestSim", Seeds: seeds, RequiredSeeds: 40,
 		Required: []string{
 			"state.election", "state.offline", "state.isr.grew", "state.isr.alone", "state.suspect", "isr.shrink", "isr.expand", "isr.settle",
 			"isr.expand.unknown", "isr.expand.refused", "truncate", "crash.lost.tail", "lost.committed", "rejoin.left.isr", "zk.expired",
@@ -168,6 +173,9 @@ func (c *cluster) faults() []sim.Fault {
 		{Name: "net.partition", Mean: 6 * time.Second, Do: c.cut},
 		{Name: "pause", Mean: 6 * time.Second, Do: c.pause},
 		{Name: "rebalance", Mean: 5 * time.Second, Do: c.rebalance, Always: true},
+		{Name: "depose", Mean: 8 * time.Second, Do: func(*rand.Rand) bool {
+			return c.zk.commit([]layout.Op{layout.Delete(layout.ControllerPath, layout.AnyVersion)}, 0)
+		}},
 		{Name: "retention", Mean: 5 * time.Second, Do: c.retain},
 	}
 }
