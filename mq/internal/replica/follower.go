@@ -69,15 +69,16 @@ func (r *Replica) HandleFetch(a FetchAnswer, records bool) Action {
 	return Action{}
 }
 
-// outOfRange starts the log anew where the leader's begins or, if it is already behind the leader's end, there.
+// outOfRange starts the log anew where the leader's begins. A log without records that is beyond the leader's end goes
+// there; one with records is compared by epoch, so it waits: the leader is behind its own log for a moment.
 func (r *Replica) outOfRange(a FetchAnswer) Action {
 	switch {
 	case r.end < a.LogStart:
 		return r.reset(a.LogStart)
-	case r.end > a.LogEnd:
+	case r.end > a.LogEnd && r.start == r.end:
 		return r.reset(a.LogEnd)
 	}
-	return Action{}
+	return Action{Kind: Stale}
 }
 
 func (r *Replica) reset(start int64) Action {

@@ -223,6 +223,24 @@ func TestReadIsTriedAgain(t *testing.T) {
 	require.False(t, ok)
 }
 
+func TestOutOfRange(t *testing.T) {
+	ask := func(log Log, a FetchAnswer) Action {
+		e := &EpochList{End: log.End}
+		if log.End > log.Start {
+			e.Assign(0, log.Start)
+		}
+		r := New(config(2), log, e)
+		r.SetState(state(1, 0, 1, 2), 0)
+		req, _ := r.NextFetch()
+		a.Code, a.DivergingEpoch, a.Offset, a.LastEpoch = OffsetOutOfRange, -1, req.Offset, req.LastEpoch
+		return r.HandleFetch(a, false)
+	}
+	require.Equal(t, Action{Reset, 5}, ask(Log{End: 3, Synced: 3}, FetchAnswer{LogStart: 5, LogEnd: 9}))
+	require.Equal(t, Action{Reset, 9}, ask(Log{Start: 12, End: 12, Synced: 12}, FetchAnswer{LogStart: 5, LogEnd: 9}))
+	require.Equal(t, Action{Kind: Stale}, ask(Log{End: 12, Synced: 12}, FetchAnswer{LogEnd: 9}), "what it holds may be committed")
+	require.Equal(t, Action{Kind: Stale}, ask(Log{End: 7, Synced: 7}, FetchAnswer{LogEnd: 9}))
+}
+
 func TestLogStart(t *testing.T) {
 	var e EpochList
 	e.End = 9

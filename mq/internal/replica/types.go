@@ -107,7 +107,7 @@ const (
 	Append                     // append the records, which begin at Action.Offset; then EndAppend
 	Truncate                   // remove everything from Action.Offset on, durably; then EndTruncate
 	Reset                      // empty the log, durably; it starts at Action.Offset; then EndReset
-	Stale                      // the answer's epoch differs from ours: Ready.Read follows; fetch again after a pause
+	Stale                      // fetch again after a pause; if the leader knows another epoch, Ready.Read comes first
 )
 
 // Action is what a follower does with an answer.
