@@ -34,6 +34,7 @@ type half struct {
 
 	stalled bool          // a partition: bytes are kept, none arrive
 	latency time.Duration // each write arrives this much later
+	wakeAt  time.Time     // when the pending wake fires; zero: none is pending
 	marks   []mark        // arrival times of what is in the ring, oldest first
 	cutLeft int64         // bytes until the connection is cut; negative: never
 	cut     func()        // called without mu when cutLeft is used up
@@ -141,7 +142,8 @@ func (h *half) arrivedLocked() int {
 	ready := 0
 	for _, m := range h.marks {
 		if m.due.After(now) {
-			if ready == 0 {
+			if ready == 0 && (h.wakeAt.IsZero() || m.due.Before(h.wakeAt)) {
+				h.wakeAt = m.due
 				time.AfterFunc(m.due.Sub(now), h.wake)
 			}
 			break
@@ -154,6 +156,7 @@ func (h *half) arrivedLocked() int {
 func (h *half) wake() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.wakeAt = time.Time{}
 	h.cond.Broadcast()
 }
 
