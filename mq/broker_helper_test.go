@@ -193,8 +193,10 @@ func (r *rawClient) readAll(id int32, topic string, partition int32) map[int64]s
 // eventually polls until ok holds, in the time of the test's bubble.
 func eventually(t *testing.T, ctx context.Context, what string, ok func() bool) {
 	t.Helper()
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
 	for !ok() {
-		pause(ctx, 10*time.Millisecond)
+		pause(ctx, 20*time.Millisecond)
 		require.NoError(t, ctx.Err(), what)
 	}
 }

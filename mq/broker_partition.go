@@ -217,7 +217,7 @@ func (p *hostedPartition) writeState(w *replica.StateWrite) {
 func (p *hostedPartition) readState() {
 	life := p.host.life()
 	if life == nil {
-		p.with(func(c *replica.Replica) { c.ReadDone(false) })
+		p.readLater()
 		return
 	}
 	ctx, cancel := context.WithTimeout(life.ctx, within)
@@ -249,7 +249,14 @@ func (p *hostedPartition) readState() {
 		})
 		p.leave()
 	default:
-		pause(life.ctx, zkRetryPause)
+		p.readLater()
+	}
+}
+
+// readLater has the core ask again, after a pause.
+func (p *hostedPartition) readLater() {
+	pause(p.host.ctx, zkRetryPause)
+	if p.host.ctx.Err() == nil {
 		p.with(func(c *replica.Replica) { c.ReadDone(false) })
 	}
 }

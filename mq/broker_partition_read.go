@@ -97,7 +97,9 @@ func (p *hostedPartition) readFollower(dst []byte, r *api.Read) ([]byte, api.Rea
 	if ans.DivergingEpoch >= 0 {
 		return dst, res
 	}
-	return p.readLog(dst, r, p.log.LEO(), res)
+	// Not to the log's own end: what is being appended at this moment is not the core's yet, and a follower that had it would seem
+	// to be ahead of its leader.
+	return p.readLog(dst, r, ans.LogEnd, res)
 }
 
 // Watch implements api.Partition.

@@ -19,6 +19,14 @@ func isr(c *Cluster, topic string, partition int32) []int32 { return c.InSync(to
 // sameLogs waits until every running replica of a partition holds the same bytes.
 func sameLogs(t *testing.T, ctx context.Context, c *Cluster, topic string, partition int32) {
 	t.Helper()
+	defer func() {
+		for _, id := range c.IDs() {
+			if b := c.Broker(id); b != nil && t.Failed() {
+				all, err := b.Replicas(topic)
+				t.Logf("broker %d: %+v %v", id, all, err)
+			}
+		}
+	}()
 	eventually(t, ctx, "replicas do not become equal", func() bool {
 		var want *ReplicaStatus
 		for _, id := range c.IDs() {
