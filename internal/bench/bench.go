@@ -67,6 +67,10 @@ type Env struct {
 	BytesMax int64         // written at most by one repetition
 	Warm     time.Duration // unmeasured load before a JVM is measured
 	Dir      string        // for data
+	// PerCore has rates be per second of processor time, of this process and of
+	// those that it started, rather than of time: for a machine that others use.
+	// Times stay what they are.
+	PerCore bool
 
 	mu     sync.Mutex
 	dirs   int
@@ -116,6 +120,16 @@ func (e *Env) Close() error {
 	}
 	e.close, e.shared = nil, nil
 	return errors.Join(errs...)
+}
+
+// stopwatch begins to measure and returns what tells the seconds since then.
+func (e *Env) stopwatch() (seconds func() float64) {
+	if e.PerCore {
+		used := ownSeconds()
+		return func() float64 { return max(ownSeconds()-used, 1e-6) }
+	}
+	start := time.Now()
+	return func() float64 { return time.Since(start).Seconds() }
 }
 
 // Result is what became of one subject in one row.

@@ -5,6 +5,7 @@
 //	go run ./cmd/bench -list            # the rows
 //	go run ./cmd/bench                  # all of them, minutes
 //	go run ./cmd/bench -rows '^wal/' -dur 2s -reps 5
+//	go run ./cmd/bench -cpu             # see Noise
 //
 // # How to read the table
 //
@@ -28,6 +29,12 @@
 // two runs. Below half a core of others and with five repetitions of a second a
 // ratio moves by a tenth or so from run to run; rows that sync to a disk by a
 // quarter.
+//
+// On a machine that others use, -cpu divides by the processor time that subject
+// and load used, not by the time that passed: how rates that the processor bounds
+// compare, whoever else runs. It says nothing of times and of rows that wait for
+// a disk, and multiplied by the number of cores it is more than what these cores
+// would do, since nothing keeps all of them busy.
 //
 // Everything is on loopback, in this process but for Apache ZooKeeper, and load
 // and servers share the same cores. A peer that is not installed is left out and

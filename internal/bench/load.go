@@ -17,12 +17,12 @@ func payload(n int) []byte {
 	return b
 }
 
-// rate calls fn for about dur, n calls between looks at the clock, and returns
-// how many units a second that was; fn returns the units that it did. It ends
-// early when fn says that it has done all it may.
-func rate(dur time.Duration, n int, fn func() (units int, more bool, err error)) (float64, error) {
+// rate calls fn for about env.Dur, n calls between looks at the clock, and
+// returns how many units a second that was; fn returns the units that it did. It
+// ends early when fn says that it has done all it may.
+func rate(env *Env, n int, fn func() (units int, more bool, err error)) (float64, error) {
 	var done int
-	start := time.Now()
+	start, seconds := time.Now(), env.stopwatch()
 	for {
 		for range n {
 			units, more, err := fn()
@@ -31,24 +31,24 @@ func rate(dur time.Duration, n int, fn func() (units int, more bool, err error))
 				return 0, err
 			}
 			if !more {
-				return float64(done) / time.Since(start).Seconds(), nil
+				return float64(done) / seconds(), nil
 			}
 		}
-		if d := time.Since(start); d >= dur {
-			return float64(done) / d.Seconds(), nil
+		if time.Since(start) >= env.Dur {
+			return float64(done) / seconds(), nil
 		}
 	}
 }
 
-// together runs fn in a closed loop on each of n goroutines for about dur and
-// returns calls a second. It ends at the first error.
-func together(ctx context.Context, n int, dur time.Duration, fn func(ctx context.Context, goroutine, call int) error) (float64, error) {
+// together runs fn in a closed loop on each of n goroutines for about env.Dur and
+// returns calls a second. A goroutine ends at its first error.
+func together(ctx context.Context, env *Env, n int, fn func(ctx context.Context, goroutine, call int) error) (float64, error) {
 	var wg sync.WaitGroup
 	counts, errs := make([]int, n), make([]error, n)
-	start := time.Now()
+	start, seconds := time.Now(), env.stopwatch()
 	for g := range n {
 		wg.Go(func() {
-			for time.Since(start) < dur {
+			for counts[g] == 0 || time.Since(start) < env.Dur {
 				if errs[g] = fn(ctx, g, counts[g]); errs[g] != nil {
 					return
 				}
@@ -57,12 +57,12 @@ func together(ctx context.Context, n int, dur time.Duration, fn func(ctx context
 		})
 	}
 	wg.Wait()
-	elapsed := time.Since(start)
+	elapsed := seconds()
 	total := 0
 	for _, c := range counts {
 		total += c
 	}
-	return float64(total) / elapsed.Seconds(), errors.Join(errs...)
+	return float64(total) / elapsed, errors.Join(errs...)
 }
 
 // latency calls fn one call after the other for about dur and returns the median

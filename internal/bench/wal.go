@@ -86,7 +86,7 @@ func walAppend(env *Env, k walKind, size, batch int) *Bench {
 			records[i] = payload(size)
 		}
 		left := env.BytesMax
-		return rate(env.Dur, 16, func() (int, bool, error) {
+		return rate(env, 16, func() (int, bool, error) {
 			left -= int64(size * batch)
 			return batch, left > 0, l.Append(records)
 		})
@@ -99,7 +99,7 @@ func walPut(env *Env, k walKind, size, goroutines int) *Bench {
 		if goroutines == 1 {
 			return latency(env.Dur, func(int) error { return l.Put(record) })
 		}
-		return together(context.Background(), goroutines, env.Dur, func(context.Context, int, int) error { return l.Put(record) })
+		return together(context.Background(), env, goroutines, func(context.Context, int, int) error { return l.Put(record) })
 	})
 }
 
@@ -125,7 +125,7 @@ func walRead(env *Env, k walKind, size int) (*Bench, error) {
 		written += walBatch
 	}
 	run := func(context.Context) (float64, error) {
-		return rate(env.Dur, 1, func() (int, bool, error) {
+		return rate(env, 1, func() (int, bool, error) {
 			n, err := l.ReadAll()
 			if err == nil && n != written {
 				err = fmt.Errorf("read %d of %d records", n, written)

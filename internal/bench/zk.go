@@ -197,7 +197,7 @@ func goroutines(n int, op operation) coordinatorWork {
 		}
 		data := payload(recordBytes)
 		return &Bench{Close: closeAll, Run: func(ctx context.Context) (float64, error) {
-			return together(ctx, n, env.Dur, func(ctx context.Context, g, call int) error {
+			return together(ctx, env, n, func(ctx context.Context, g, call int) error {
 				return op(ctx, open[g%len(open)], call, keys[(g*31+call*7)%len(keys)], data)
 			})
 		}}, nil
@@ -226,7 +226,7 @@ func pipeline(op asynchronous) coordinatorWork {
 		return &Bench{Close: closeAll, Run: func(ctx context.Context) (float64, error) {
 			var wg sync.WaitGroup
 			counts, errs := make([]int, len(open)), make([]error, len(open))
-			start := time.Now()
+			seconds := env.stopwatch()
 			for i, s := range open {
 				wg.Go(func() { counts[i], errs[i] = stream(ctx, s.(pipelined), op, keys, data, env.Dur) })
 			}
@@ -235,7 +235,7 @@ func pipeline(op asynchronous) coordinatorWork {
 			for _, c := range counts {
 				total += c
 			}
-			return float64(total) / time.Since(start).Seconds(), errors.Join(errs...)
+			return float64(total) / seconds(), errors.Join(errs...)
 		}}, nil
 	}
 }

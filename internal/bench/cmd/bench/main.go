@@ -32,6 +32,7 @@ func run() error {
 	warm := flag.Duration("warm", 30*time.Second, "unmeasured load on each Apache ZooKeeper before it is measured")
 	dir := flag.String("dir", os.TempDir(), "where data is written, in a directory that is removed at the end")
 	bytes := flag.Int64("bytes", 128<<20, "bytes written at most by one repetition")
+	perCore := flag.Bool("cpu", false, "rates per second of processor time used, not of time: for a machine that others use")
 	profiles := flag.String("profile", "", "existing directory for CPU profiles of our own subjects")
 	timeout := flag.Duration("timeout", 30*time.Minute, "bound of the whole run")
 	verbose := flag.Bool("v", false, "a line for each repetition, on standard error")
@@ -49,7 +50,7 @@ func run() error {
 		return err
 	}
 	defer os.RemoveAll(data)
-	env := &bench.Env{Dur: *dur, BytesMax: *bytes, Warm: *warm, Dir: data}
+	env := &bench.Env{Dur: *dur, BytesMax: *bytes, Warm: *warm, Dir: data, PerCore: *perCore}
 	defer env.Close()
 	opt := bench.Options{Reps: *reps, ProfileDir: *profiles, Timeout: 2*time.Minute + time.Duration(*reps)*(*dur) + 3*(*warm)}
 	if *verbose {
@@ -85,6 +86,9 @@ func table(ctx context.Context, w io.Writer, which *regexp.Regexp, list bool, en
 		}
 	}
 	if !list {
+		if env.PerCore {
+			fmt.Fprintf(w, "\nRates are per second of processor time.")
+		}
 		fmt.Fprintf(w, "\nMedians of %d repetitions of %v on %d cores with %s; other processes used %.1f cores meanwhile.\n",
 			opt.Reps, env.Dur, runtime.NumCPU(), runtime.Version(), meter.OtherCores())
 	}
