@@ -42,7 +42,7 @@ func (c *Client) CreateTopics(ctx context.Context, specs ...TopicSpec) error {
 		}
 		for _, name := range slices.Sorted(maps.Keys(s.Configs)) {
 			conf := kmsg.NewCreateTopicsRequestTopicConfig()
-			conf.Name, conf.Value = name, kmsg.StringPtr(s.Configs[name])
+			conf.Name, conf.Value = name, new(s.Configs[name])
 			t.Configs = append(t.Configs, conf)
 		}
 		req.Topics = append(req.Topics, t)

@@ -79,7 +79,7 @@ func (c *Client) AlterTopicConfigs(ctx context.Context, topic string, changes ..
 	res.ResourceType, res.ResourceName = kmsg.ConfigResourceTypeTopic, topic
 	for _, ch := range changes {
 		conf := kmsg.NewIncrementalAlterConfigsRequestResourceConfig()
-		conf.Name, conf.Op, conf.Value = ch.Name, kmsg.IncrementalAlterConfigOpSet, kmsg.StringPtr(ch.Value)
+		conf.Name, conf.Op, conf.Value = ch.Name, kmsg.IncrementalAlterConfigOpSet, new(ch.Value)
 		if ch.Delete {
 			conf.Op, conf.Value = kmsg.IncrementalAlterConfigOpDelete, nil
 		}

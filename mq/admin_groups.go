@@ -129,7 +129,7 @@ func (c *Client) CommitOffsets(ctx context.Context, group string, offsets map[To
 		for _, n := range numbers {
 			o := offsets[TopicPartition{topic, n}]
 			part := kmsg.NewOffsetCommitRequestTopicPartition()
-			part.Partition, part.Offset, part.LeaderEpoch, part.Metadata = n, o.Offset, o.LeaderEpoch, kmsg.StringPtr(o.Metadata)
+			part.Partition, part.Offset, part.LeaderEpoch, part.Metadata = n, o.Offset, o.LeaderEpoch, new(o.Metadata)
 			t.Partitions = append(t.Partitions, part)
 		}
 		req.Topics = append(req.Topics, t)

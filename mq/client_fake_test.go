@@ -290,7 +290,7 @@ func (f *fakeCluster) apiVersions(out *kmsg.ApiVersionsResponse, code Error) {
 }
 
 func (f *fakeCluster) metadata(r *kmsg.MetadataRequest, out *kmsg.MetadataResponse, code Error) {
-	out.ClusterID, out.ControllerID = kmsg.StringPtr("fake"), 1
+	out.ClusterID, out.ControllerID = new("fake"), 1
 	for _, id := range slices.Sorted(maps.Keys(f.alive)) {
 		b := kmsg.NewMetadataResponseBroker()
 		b.NodeID, b.Host, b.Port = id, fakeHost(id), 9092

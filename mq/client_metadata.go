@@ -301,7 +301,7 @@ func metadataRequest(topics []string, all bool) *kmsg.MetadataRequest {
 	req.Topics = []kmsg.MetadataRequestTopic{}
 	for _, t := range topics {
 		rt := kmsg.NewMetadataRequestTopic()
-		rt.Topic = kmsg.StringPtr(t)
+		rt.Topic = new(t)
 		req.Topics = append(req.Topics, rt)
 	}
 	if all {

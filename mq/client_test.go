@@ -72,7 +72,7 @@ func TestMetadataEpochs(t *testing.T) {
 	view := func(old *clusterView, id byte, leader, epoch int32) *clusterView {
 		resp := kmsg.NewPtrMetadataResponse()
 		topic := kmsg.NewMetadataResponseTopic()
-		topic.Topic, topic.TopicID[0] = kmsg.StringPtr("t"), id
+		topic.Topic, topic.TopicID[0] = new("t"), id
 		p := kmsg.NewMetadataResponseTopicPartition()
 		p.Leader, p.LeaderEpoch = leader, epoch
 		topic.Partitions = append(topic.Partitions, p)

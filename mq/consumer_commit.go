@@ -106,7 +106,7 @@ func (g *consumerGroup) commit(ctx context.Context, items []commitItem) error {
 		}
 		part := kmsg.NewOffsetCommitRequestTopicPartition()
 		part.Partition, part.Offset, part.LeaderEpoch = it.tp.Partition, it.offset, it.epoch
-		part.Metadata = kmsg.StringPtr("")
+		part.Metadata = new("")
 		t := &req.Topics[len(req.Topics)-1]
 		t.Partitions = append(t.Partitions, part)
 	}

@@ -132,7 +132,7 @@ func (g *consumerGroup) joinOnce(ctx context.Context) ([]TopicPartition, error) 
 
 	sync := kmsg.NewPtrSyncGroupRequest()
 	sync.Group, sync.Generation, sync.MemberID = cfg.Group, joined.Generation, joined.MemberID
-	sync.InstanceID, sync.ProtocolType, sync.Protocol = req.InstanceID, kmsg.StringPtr("consumer"), joined.Protocol
+	sync.InstanceID, sync.ProtocolType, sync.Protocol = req.InstanceID, new("consumer"), joined.Protocol
 	g.counts = nil
 	if joined.LeaderID == joined.MemberID {
 		if sync.GroupAssignment, err = g.divide(ctx, joined); err != nil {

@@ -130,7 +130,7 @@ func flowCodecs(t *testing.T, tg *kafkaTarget) {
 	cl := tg.connect(t)
 	topic := tg.topic(t, cl, 1)
 	const each = 500
-	value := []byte(fmt.Sprintf("%0200d", 7))
+	value := fmt.Appendf(nil, "%0200d", 7)
 	for codec := mq.CompressionNone; codec <= mq.CompressionZstd; codec++ {
 		p, err := cl.NewProducer(mq.ProducerConfig{Compression: codec, Linger: 5 * time.Millisecond})
 		require.NoError(t, err)
