@@ -35,10 +35,10 @@ func (it *item) isEvent() bool { return it.r == nil }
 // callbacks have returned. Two replies do not: one that a callback waits for
 // (request.inCallback), and one that has waited for holdMax.
 type delivery struct {
-	c      *Client
-	wake   chan struct{} // capacity 1
-	done   chan struct{} // closed when the goroutine has returned
-	gid    atomic.Uint64 // the goroutine's id
+	c    *Client
+	wake chan struct{} // capacity 1
+	done chan struct{} // closed when the goroutine has returned
+	gid  atomic.Uint64 // the goroutine's id
 
 	mu struct {
 		sync.Mutex

@@ -18,9 +18,6 @@ const (
 	phaseAnswered       // taken off both; whoever took it finishes it
 )
 
-// headerBytes is what precedes a request's body: frame length, xid, type.
-const headerBytes = 12
-
 // request is one call on its way. Its maker owns it until submit; then the
 // client does until it is finished, which is when ready is signalled or done is
 // called; then its maker again, unless the maker has abandoned it.
