@@ -39,8 +39,8 @@ type Subject struct {
 	Name   string
 	Role   Role
 	Target Target // of ours
-	// Start prepares one run of repetitions. An error that is ErrMissing leaves
-	// the subject out.
+	// Start prepares one repetition. An error that is ErrMissing leaves the
+	// subject out.
 	Start func(ctx context.Context, env *Env) (*Bench, error)
 }
 
@@ -54,7 +54,7 @@ type Target struct {
 
 // Bench is a subject that is ready to be measured.
 type Bench struct {
-	Run   func(ctx context.Context) (float64, error) // one repetition, in the row's unit
+	Run   func(ctx context.Context) (float64, error) // once, in the row's unit
 	Close func() error                               // nil: nothing to close
 }
 
@@ -153,64 +153,69 @@ type Options struct {
 	Reps       int
 	ProfileDir string    // CPU profiles of our subjects' last repetitions; empty: none
 	Progress   io.Writer // a line for each repetition; nil: none
-	// Timeout bounds each of a subject's start, repetitions and end.
+	// Timeout bounds a repetition with its start.
 	Timeout time.Duration
 }
 
-// Measure runs a row: all subjects are started, then measured in turn, Reps
-// times, each time from another one on.
+// Measure runs a row: Reps times it measures all subjects in turn, each time
+// beginning with another one. A subject runs only while it is measured, so that
+// none pays for what another keeps in memory or does when it is idle.
 func Measure(ctx context.Context, env *Env, row Row, opt Options) []Result {
 	results := make([]Result, len(row.Subjects))
-	benches := make([]*Bench, len(row.Subjects))
-	bounded := func(what string, i int, fn func(context.Context) error) {
-		if results[i].Err != nil {
-			return
-		}
-		ctx, cancel := context.WithTimeout(ctx, opt.Timeout)
-		defer cancel()
-		if err := fn(ctx); err != nil {
-			results[i].Err = fmt.Errorf("%s: %s: %s: %w", row.Name, row.Subjects[i].Name, what, err)
-		}
-	}
-	for i, s := range row.Subjects {
-		bounded("start", i, func(ctx context.Context) (err error) {
-			benches[i], err = s.Start(ctx, env)
-			return err
-		})
-	}
 	for rep := range opt.Reps {
 		for k := range row.Subjects {
 			i := (rep + k) % len(row.Subjects)
-			s := row.Subjects[i]
-			bounded("run", i, func(ctx context.Context) error {
-				runtime.GC() // nobody pays for another's garbage
-				if s.Role == Ours && rep == opt.Reps-1 {
-					defer profile(opt.ProfileDir, row.Name+"-"+s.Name)()
-				}
-				v, err := benches[i].Run(ctx)
-				results[i].Values = append(results[i].Values, v)
-				if opt.Progress != nil {
-					fmt.Fprintf(opt.Progress, "%s\t%d\t%s\t%s %s\n", row.Name, rep+1, s.Name, figure(v), row.Unit)
-				}
-				return err
-			})
-		}
-	}
-	for i, b := range benches {
-		if b != nil && b.Close != nil {
-			if err := b.Close(); err != nil && results[i].Err == nil {
-				results[i].Err = fmt.Errorf("%s: %s: close: %w", row.Name, row.Subjects[i].Name, err)
+			s, r := row.Subjects[i], &results[i]
+			if r.Err != nil {
+				continue
+			}
+			name := row.Name + "-" + s.Name
+			if s.Role != Ours || rep < opt.Reps-1 {
+				name = ""
+			}
+			v, err := once(ctx, env, s, opt, name)
+			if err != nil {
+				*r = Result{Err: fmt.Errorf("%s: %s: %w", row.Name, s.Name, err)}
+				continue
+			}
+			r.Values = append(r.Values, v)
+			if opt.Progress != nil {
+				fmt.Fprintf(opt.Progress, "%s\t%d\t%s\t%s %s\n", row.Name, rep+1, s.Name, figure(v), row.Unit)
 			}
 		}
 	}
 	return results
 }
 
+// once starts a subject, measures it and closes it. A profile is taken under the
+// given name, if there is one.
+func once(ctx context.Context, env *Env, s Subject, opt Options, name string) (v float64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, opt.Timeout)
+	defer cancel()
+	b, err := s.Start(ctx, env)
+	if err != nil {
+		return 0, fmt.Errorf("start: %w", err)
+	}
+	defer func() {
+		if b.Close == nil {
+			return
+		}
+		if failed := b.Close(); failed != nil {
+			err = errors.Join(err, fmt.Errorf("close: %w", failed))
+		}
+	}()
+	runtime.GC() // nobody pays for the garbage of others
+	if opt.ProfileDir != "" && name != "" {
+		defer profile(opt.ProfileDir, name)()
+	}
+	if v, err = b.Run(ctx); err != nil {
+		return 0, fmt.Errorf("run: %w", err)
+	}
+	return v, nil
+}
+
 // profile starts a CPU profile and returns what ends it.
 func profile(dir, name string) (stop func()) {
-	if dir == "" {
-		return func() {}
-	}
 	clean := strings.Map(func(r rune) rune {
 		if strings.ContainsRune("/ ·,:()", r) {
 			return '_'

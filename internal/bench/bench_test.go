@@ -51,8 +51,8 @@ func quickOnes(subjects []Subject) []Subject {
 
 // constant is a subject that reports the given figures.
 func constant(name string, role Role, target Target, figures ...float64) Subject {
+	next := 0
 	return Subject{Name: name, Role: role, Target: target, Start: func(context.Context, *Env) (*Bench, error) {
-		next := 0
 		return &Bench{Run: func(context.Context) (float64, error) {
 			next++
 			return figures[next-1], nil

@@ -42,14 +42,37 @@ var walKinds = []walKind{
 
 const walBatch = 100 // records of one append in the batched rows
 
+// syncing says whether an append is a sync.
+type syncing int
+
+const (
+	always syncing = iota
+	never
+	ifItMust // as a log that cannot leave it out
+)
+
+// walWork is a workload on an open log.
+type walWork func(env *Env, l walLog) (float64, error)
+
 func walRows() []Row {
-	row := func(name, title, unit string, durable bool, target Target, workload func(*Env, walKind) (*Bench, error)) Row {
+	row := func(name, title, unit string, syncs syncing, target Target, work walWork) Row {
 		r := Row{Name: "wal/" + name, Title: "WAL: " + title, Unit: unit, Lower: unit == "µs"}
 		for _, k := range walKinds {
-			if !durable && !k.unsynced {
+			if syncs == never && !k.unsynced {
 				continue
 			}
-			s := Subject{Name: k.name, Role: k.role, Start: func(_ context.Context, env *Env) (*Bench, error) { return workload(env, k) }}
+			s := Subject{Name: k.name, Role: k.role, Start: func(_ context.Context, env *Env) (*Bench, error) {
+				dir, remove, err := env.TempDir()
+				if err != nil {
+					return nil, err
+				}
+				l, err := k.open(dir, syncs == always || !k.unsynced)
+				if err != nil {
+					return nil, errors.Join(err, remove())
+				}
+				run := func(context.Context) (float64, error) { return work(env, l) }
+				return &Bench{Run: run, Close: func() error { return errors.Join(l.Close(), remove()) }}, nil
+			}}
 			if s.Role == Ours {
 				s.Target = target
 			}
@@ -57,74 +80,51 @@ func walRows() []Row {
 		}
 		return r
 	}
-	appends := func(size, batch int) func(*Env, walKind) (*Bench, error) {
-		return func(env *Env, k walKind) (*Bench, error) { return walAppend(env, k, size, batch), nil }
-	}
-	puts := func(size, goroutines int) func(*Env, walKind) (*Bench, error) {
-		return func(env *Env, k walKind) (*Bench, error) { return walPut(env, k, size, goroutines), nil }
-	}
-	reads := func(size int) func(*Env, walKind) (*Bench, error) {
-		return func(env *Env, k walKind) (*Bench, error) { return walRead(env, k, size) }
-	}
 	const rate = "records/s"
 	return []Row{
-		row("append-100B", "append 100 B, no sync, 100 at a time", rate, false, Target{Ratio: 5, Figure: "8M"}, appends(100, walBatch)),
-		row("append-1KB", "append 1 KB, no sync, 100 at a time", rate, false, Target{Ratio: 4, Figure: "2M"}, appends(1000, walBatch)),
-		row("append-100B-single", "append 100 B, no sync, one at a time", rate, false, Target{Ratio: 3.5, Figure: "1.5M"}, appends(100, 1)),
-		row("sync-1", "append 100 B, sync each, 1 goroutine, p50", "µs", true, Target{Ratio: 0.95, OfCeiling: true, Figure: "130"}, puts(100, 1)),
-		row("sync-64", "append 100 B, sync each, 64 goroutines", rate, true, Target{Ratio: 40, Figure: "180k"}, puts(100, 64)),
-		row("sync-64-1KB", "append 1 KB, sync each, 64 goroutines", rate, true, Target{Ratio: 40, Figure: "140k"}, puts(1000, 64)),
-		row("read-100B", "sequential read, 100 B", rate, true, Target{Ratio: 1.2, Figure: "15M"}, reads(100)),
-		row("read-1KB", "sequential read, 1 KB", rate, true, Target{Ratio: 2.4, Figure: "3.5M"}, reads(1000)),
+		row("append-100B", "append 100 B, no sync, 100 at a time", rate, never, Target{Ratio: 5, Figure: "8M"}, walAppend(100, walBatch)),
+		row("append-1KB", "append 1 KB, no sync, 100 at a time", rate, never, Target{Ratio: 4, Figure: "2M"}, walAppend(1000, walBatch)),
+		row("append-100B-single", "append 100 B, no sync, one at a time", rate, never, Target{Ratio: 3.5, Figure: "1.5M"}, walAppend(100, 1)),
+		row("sync-1", "append 100 B, sync each, 1 goroutine, p50", "µs", always, Target{Ratio: 0.95, OfCeiling: true, Figure: "130"}, walPut(100, 1)),
+		row("sync-64", "append 100 B, sync each, 64 goroutines", rate, always, Target{Ratio: 40, Figure: "180k"}, walPut(100, 64)),
+		row("sync-64-1KB", "append 1 KB, sync each, 64 goroutines", rate, always, Target{Ratio: 40, Figure: "140k"}, walPut(1000, 64)),
+		row("read-100B", "sequential read, 100 B", rate, ifItMust, Target{Ratio: 1.2, Figure: "15M"}, walRead(100)),
+		row("read-1KB", "sequential read, 1 KB", rate, ifItMust, Target{Ratio: 2.4, Figure: "3.5M"}, walRead(1000)),
 	}
 }
 
-func walAppend(env *Env, k walKind, size, batch int) *Bench {
-	return inFreshLog(env, k, false, func(l walLog) (float64, error) {
-		records := make([][]byte, batch)
-		for i := range records {
-			records[i] = payload(size)
-		}
+func walAppend(size, batch int) walWork {
+	return func(env *Env, l walLog) (float64, error) {
+		records := copies(size, batch)
 		left := env.BytesMax
 		return rate(env, 16, func() (int, bool, error) {
 			left -= int64(size * batch)
 			return batch, left > 0, l.Append(records)
 		})
-	})
+	}
 }
 
-func walPut(env *Env, k walKind, size, goroutines int) *Bench {
-	return inFreshLog(env, k, true, func(l walLog) (float64, error) {
+func walPut(size, goroutines int) walWork {
+	return func(env *Env, l walLog) (float64, error) {
 		record := payload(size)
 		if goroutines == 1 {
 			return latency(env.Dur, func(int) error { return l.Put(record) })
 		}
 		return together(context.Background(), env, goroutines, func(context.Context, int, int) error { return l.Put(record) })
-	})
+	}
 }
 
-// walRead writes a log and reads it again and again.
-func walRead(env *Env, k walKind, size int) (*Bench, error) {
-	dir, remove, err := env.TempDir()
-	if err != nil {
-		return nil, err
-	}
-	l, err := k.open(dir, !k.unsynced)
-	if err != nil {
-		return nil, errors.Join(err, remove())
-	}
-	records := make([][]byte, walBatch)
-	for i := range records {
-		records[i] = payload(size)
-	}
-	written := 0
-	for int64(written*size) < env.BytesMax { // more than a log keeps in memory
-		if err := l.Append(records); err != nil {
-			return nil, errors.Join(err, l.Close(), remove())
+// walRead writes a log, more than one keeps in memory, and reads it again and
+// again.
+func walRead(size int) walWork {
+	return func(env *Env, l walLog) (float64, error) {
+		records := copies(size, walBatch)
+		written := 0
+		for ; int64(written*size) < env.BytesMax; written += walBatch {
+			if err := l.Append(records); err != nil {
+				return 0, err
+			}
 		}
-		written += walBatch
-	}
-	run := func(context.Context) (float64, error) {
 		return rate(env, 1, func() (int, bool, error) {
 			n, err := l.ReadAll()
 			if err == nil && n != written {
@@ -133,24 +133,14 @@ func walRead(env *Env, k walKind, size int) (*Bench, error) {
 			return n, true, err
 		})
 	}
-	return &Bench{Run: run, Close: func() error { return errors.Join(l.Close(), remove()) }}, nil
 }
 
-// inFreshLog gives every repetition a new log.
-func inFreshLog(env *Env, k walKind, durable bool, fn func(walLog) (float64, error)) *Bench {
-	return &Bench{Run: func(context.Context) (v float64, err error) {
-		dir, remove, err := env.TempDir()
-		if err != nil {
-			return 0, err
-		}
-		defer func() { err = errors.Join(err, remove()) }()
-		l, err := k.open(dir, durable)
-		if err != nil {
-			return 0, err
-		}
-		v, err = fn(l)
-		return v, errors.Join(err, l.Close())
-	}}
+func copies(size, n int) [][]byte {
+	records := make([][]byte, n)
+	for i := range records {
+		records[i] = payload(size)
+	}
+	return records
 }
 
 // ourLog is a log of package wal.

@@ -53,7 +53,7 @@ var (
 	oursInMemory    = coordinatorKind{name: "vivarium in memory", start: startOurs(false, false)}
 	oursOverTCP     = coordinatorKind{name: "vivarium", start: startOurs(true, false)}
 	oursOnDisk      = coordinatorKind{name: "vivarium, fsync", start: startOurs(true, true)}
-	raftInMemory    = coordinatorKind{name: "hashicorp/raft", role: Peer, start: sharedRaft}
+	raftInMemory    = coordinatorKind{name: "hashicorp/raft", role: Peer, start: startRaft(false)}
 	zookeeper       = coordinatorKind{name: "ZooKeeper", role: Peer, start: startApache(false)}
 	zookeeperOnDisk = coordinatorKind{name: "ZooKeeper, fsync", role: Peer, start: startApache(true)}
 )
@@ -97,7 +97,7 @@ func zkRows() []Row {
 		memory("set-256", "set, 256 goroutines", rate, goroutines(256, doSet), Target{Ratio: 3.8, Figure: "250k"}),
 		memory("read-64", "linearizable get (ours: sync and get), 64 goroutines", rate, goroutines(64, doRead), Target{}),
 		row("memory/get-64", "get, 64 goroutines, in process", rate, goroutines(64, doGet),
-			oursInMemory.is(Target{Figure: "1M"}), coordinatorKind{name: "map and mutex", role: Ceiling, start: sharedRaft}),
+			oursInMemory.is(Target{Figure: "1M"}), coordinatorKind{name: "map and mutex", role: Ceiling, start: startRaft(false)}),
 		row("memory/pipelined-set", "set, 6 pipelined sessions, in process", rate, pipeline(doGoSet), oursInMemory.is(Target{Figure: "300k"})),
 		row("memory/pipelined-get", "get, 6 pipelined sessions, in process", rate, pipeline(doGoGet), oursInMemory.is(Target{Figure: "1.5M"})),
 		tcp("set-1", "set, 1 client on a follower, p50", "µs", oneClient(1, doSet), Target{Ratio: 8, Figure: "65"}),

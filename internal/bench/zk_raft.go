@@ -113,20 +113,6 @@ func (c *raftCluster) retry(ctx context.Context, fn func(*raft.Raft) error) erro
 	})
 }
 
-// keptRaft is a cluster that rows share.
-type keptRaft struct{ *raftCluster }
-
-func (keptRaft) Close() error { return nil }
-
-// sharedRaft starts a cluster at its first use.
-func sharedRaft(ctx context.Context, env *Env) (coordinator, error) {
-	c, err := shared(env, "raft", func() (coordinator, error) { return startRaft(false)(ctx, env) })
-	if err != nil {
-		return nil, err
-	}
-	return keptRaft{c.(*raftCluster)}, nil
-}
-
 func (c *raftCluster) connect(_ context.Context, i int) (session, error) {
 	return &raftSession{c, c.maps[i%len(c.maps)]}, nil
 }

@@ -52,7 +52,7 @@ func run() error {
 	defer os.RemoveAll(data)
 	env := &bench.Env{Dur: *dur, BytesMax: *bytes, Warm: *warm, Dir: data, PerCore: *perCore}
 	defer env.Close()
-	opt := bench.Options{Reps: *reps, ProfileDir: *profiles, Timeout: 2*time.Minute + time.Duration(*reps)*(*dur) + 3*(*warm)}
+	opt := bench.Options{Reps: *reps, ProfileDir: *profiles, Timeout: time.Minute + 10*(*dur) + 3*(*warm)}
 	if *verbose {
 		opt.Progress = os.Stderr
 	}
