@@ -48,3 +48,35 @@ func TestKafkaOnOurs(t *testing.T) {
 	}
 	t.Run("one", func(t *testing.T) { startOurKafka(t, 1, true).run(t, kafkaClientFlows) })
 }
+
+// TestKafkaOnOursWithEnsemble kills a broker and the ensemble's leader together, in memory and on disk.
+func TestKafkaOnOursWithEnsemble(t *testing.T) {
+	for name, disk := range map[string]bool{"memory": false, "disk": true} {
+		t.Run(name, func(t *testing.T) {
+			cfg := mq.ClusterConfig{Brokers: 3, Logger: testLogger(t)}
+			if disk {
+				cfg.DataDir = t.TempDir()
+			}
+			ctx := testContext(t)
+			c, err := mq.StartCluster(ctx, cfg)
+			require.NoError(t, err)
+			t.Cleanup(func() { require.NoError(t, c.Close()) })
+			tg := &kafkaTarget{name: "ours", brokers: 3, replication: 3, seeds: c.Addrs(), network: c.Network()}
+			w := tg.startWorkload(t, 6)
+			for range 3 {
+				w.awaitAcks(500)
+				broker, server := c.Leader(w.topic, 0), c.Ensemble().Leader()
+				require.NoError(t, c.Kill(broker))
+				require.NoError(t, c.Ensemble().Kill(server))
+				t.Logf("broker %d and server %d killed; the partition took a record again after %v", broker, server, w.awaitPartition(0))
+				require.NoError(t, c.Ensemble().Restart(ctx, server))
+				require.NoError(t, c.Restart(ctx, broker))
+				w.awaitISR(tg)
+				for p := range int32(6) {
+					w.awaitPartition(p)
+				}
+			}
+			w.check()
+		})
+	}
+}
