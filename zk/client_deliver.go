@@ -37,17 +37,21 @@ func (it *item) isEvent() bool { return it.r == nil }
 type delivery struct {
 	c    *Client
 	wake chan struct{} // capacity 1
-	done chan struct{} // closed when the goroutine has returned
+	done chan struct{} // closed when the goroutine has returned, the first time
 	gid  atomic.Uint64 // the goroutine's id
+
+	endOnce sync.Once
 
 	mu struct {
 		sync.Mutex
-		queue  []item
-		head   int // queue[:head] has been taken
-		events int // in the queue or running
-		held   int // synchronous requests in the queue
-		closed bool
-		timer  *time.Timer // fires when the oldest held request has waited for holdMax
+		queue   []item
+		head    int // queue[:head] has been taken
+		events  int // in the queue or running
+		held    int // synchronous requests in the queue
+		closed  bool
+		ended   bool        // the goroutine has returned
+		running bool        // an item was taken, and the next not asked for
+		timer   *time.Timer // fires when the oldest held request has waited for holdMax
 	}
 }
 
@@ -77,8 +81,15 @@ func (d *delivery) add(items []item) {
 		d.mu.queue = append(d.mu.queue, it)
 		queued = true
 	}
+	restart := queued && d.mu.ended
+	if restart {
+		d.mu.ended = false
+	}
 	d.mu.Unlock()
-	if queued {
+	switch {
+	case restart:
+		go d.run()
+	case queued:
 		select {
 		case d.wake <- struct{}{}:
 		default:
@@ -123,12 +134,19 @@ func (d *delivery) release() {
 func (d *delivery) next() (it item, found, ok bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.mu.head == len(d.mu.queue) {
+	d.mu.running = d.mu.head < len(d.mu.queue)
+	if !d.mu.running {
 		d.mu.queue, d.mu.head = d.mu.queue[:0], 0
 		if cap(d.mu.queue) > 4096 {
 			d.mu.queue = nil
 		}
+		d.mu.ended = d.mu.closed
 		return item{}, false, !d.mu.closed
+	}
+	if d.mu.head >= 1024 && 2*d.mu.head >= len(d.mu.queue) { // it may never be empty
+		n := copy(d.mu.queue, d.mu.queue[d.mu.head:])
+		clear(d.mu.queue[n:])
+		d.mu.queue, d.mu.head = d.mu.queue[:n], 0
 	}
 	it = d.mu.queue[d.mu.head]
 	d.mu.queue[d.mu.head] = item{}
@@ -144,7 +162,7 @@ func (d *delivery) next() (it item, found, ok bool) {
 // run is the delivery goroutine. It ends when close has been called and the queue
 // is empty.
 func (d *delivery) run() {
-	defer close(d.done)
+	defer d.endOnce.Do(func() { close(d.done) })
 	d.gid.Store(goroutineID())
 	for {
 		it, found, ok := d.next()
@@ -195,7 +213,7 @@ func (d *delivery) close() {
 func (d *delivery) busy() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.mu.events > 0 || d.mu.head > 0
+	return d.mu.running
 }
 
 // onIt says whether the caller is the delivery goroutine, which means that it is

@@ -382,7 +382,7 @@ func (c *Client) newEphemeralsRequest(prefix string) (*request, error) {
 	if prefix == "" {
 		prefix = "/"
 	}
-	r.buf = c.appendPath(r.buf, prefix)
+	r.buf = jute.AppendString(r.buf, c.cfg.Chroot+prefix) // not of the chroot's siblings
 	return c.sealed(r)
 }
 

@@ -31,7 +31,8 @@ const (
 // Goroutines of a client, by name, owner and end:
 //
 //	session   Connect; one; ends when the state is final or by Close, Abandon
-//	delivery  Connect; one; ends after the session goroutine, with its queue empty
+//	delivery  Connect; one; ends after the session goroutine, with its queue empty;
+//	          Go on a closed client starts it again to call done
 //	reader    session; one a connection; ends with the connection
 //	writer    session; one a connection; ends with the connection
 //	prober    session; one a read-only connection; ends with the connection
@@ -126,9 +127,13 @@ func (c *Client) run(ctx context.Context) {
 			}
 			continue
 		}
-		failed, pause = 0, pauseMin
 		err = c.serve(ctx, cn)
 		c.noteFailure(server, err)
+		if time.Since(cn.begun) >= pauseMax {
+			failed, pause = 0, pauseMin
+		} else {
+			failed++ // a server that lets nobody stay is no better than none
+		}
 		if better, ok := errors.AsType[*writableFoundError](err); ok {
 			next = slices.Index(servers, better.server) - 1
 		}

@@ -166,6 +166,35 @@ func TestClientGoContext(t *testing.T) {
 	})
 }
 
+// TestClientGoClosed checks that done is called on a closed client, too.
+func TestClientGoClosed(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fakeServers) {
+		c, s := f.connect(ClientConfig{})
+		closeWith(c, s)
+		for range 3 {
+			got := make(chan error, 2)
+			c.Go(t.Context(), GetOp("/a"), func(res OpResult) { got <- res.Err })
+			c.GoMulti(t.Context(), func(_ []OpResult, err error) { got <- err }, DeleteOp("/a", 0))
+			require.ErrorIs(t, <-got, ErrClosed)
+			require.ErrorIs(t, <-got, ErrClosed)
+		}
+	})
+}
+
+// TestClientThrownOut has servers that end every connection at once: the client
+// pauses between its attempts.
+func TestClientThrownOut(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fakeServers) {
+		c, s := f.connect(ClientConfig{})
+		s.Close()
+		for begun := time.Now(); time.Since(begun) < 30*time.Second; {
+			f.accept().Close()
+		}
+		require.Less(t, f.dials(), 100)
+		closeWith(c, f.accept())
+	})
+}
+
 // TestClientOutstandingMax fills the client up.
 func TestClientOutstandingMax(t *testing.T) {
 	inBubble(t, func(t *testing.T, f *fakeServers) {
