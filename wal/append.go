@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/vivarium-go/vivarium/internal/invariant"
 	"github.com/vivarium-go/vivarium/wal/vfs"
 )
 
@@ -220,7 +221,7 @@ func (l *Log) writeRecord(w *writer, r *Record) error {
 	if _, err := w.f.WriteAt(r.Payload, w.bufOff); err != nil {
 		return err
 	}
-	w.bufOff += int64(len(r.Payload))
+	w.wrote(len(r.Payload))
 	w.buf = append(w.buf, zeroPad[:pad]...)
 	return nil
 }
@@ -233,10 +234,16 @@ func (w *writer) flush() error {
 	if _, err := w.f.WriteAt(w.buf, w.bufOff); err != nil {
 		return err
 	}
-	w.bufOff += int64(len(w.buf))
+	w.wrote(len(w.buf))
 	w.buf = w.buf[:0]
-	w.seg.alloc = max(w.seg.alloc, w.bufOff)
 	return nil
+}
+
+// wrote moves past n bytes that are in the file now. Whatever writes to it says
+// so here: zeros are written ahead from alloc on, and nowhere else.
+func (w *writer) wrote(n int) {
+	w.bufOff += int64(n)
+	w.seg.alloc = max(w.seg.alloc, w.bufOff)
 }
 
 // roll begins a segment: in a recycled file if there is one. It is not visible
@@ -327,6 +334,7 @@ func (l *Log) preallocate(w *writer, stepMax int64) error {
 	if stepMax <= 0 || w.pos < s.alloc || w.pos >= l.segmentBytes {
 		return nil
 	}
+	invariant.Check(s.alloc == w.pos, "wal: records end at %d, zeros would begin at %d", w.pos, s.alloc)
 	end := min(w.pos+min(max(w.pos, preallocMin), stepMax), l.segmentBytes)
 	for s.alloc < end {
 		n := min(end-s.alloc, int64(len(zeros)))
