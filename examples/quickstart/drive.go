@@ -135,10 +135,11 @@ func (d *driver) produce(ctx context.Context) error {
 	}
 	err = producer.Flush(ctx)
 	d.res.sending = time.Since(start)
+	err = errors.Join(err, producer.Close()) // callbacks take mu, so it is not held here
 	d.res.acked = int(d.acked.Load())
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return errors.Join(err, d.firstErr, producer.Close())
+	return errors.Join(err, d.firstErr)
 }
 
 func (d *driver) onAck(r *mq.Record, err error) {
