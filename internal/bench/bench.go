@@ -238,5 +238,5 @@ func profile(dir, name string) (stop func()) {
 
 // Rows returns all rows.
 func Rows() []Row {
-	return slices.Concat(walRows(), zkRows(), mqRows())
+	return slices.Concat(walRows(), zkRows(), mqRows(), failoverRows())
 }

@@ -15,7 +15,8 @@ import (
 // raftCluster is three members of hashicorp/raft in this process, everything in
 // memory, over a map. It has no sessions, no protocol and no versions.
 type raftCluster struct {
-	members    []*raft.Raft
+	members    []*raft.Raft // nil: killed
+	dead       []raft.Future
 	transports []*raft.InmemTransport
 	maps       []*raftMap
 }
@@ -93,6 +94,9 @@ func (c *raftCluster) Close() error {
 		if r != nil {
 			errs = append(errs, r.Shutdown().Error())
 		}
+	}
+	for _, d := range c.dead {
+		errs = append(errs, d.Error())
 	}
 	return errors.Join(errs...)
 }
