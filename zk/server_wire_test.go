@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -309,17 +310,18 @@ func TestClientThatNeverReads(t *testing.T) {
 	require.Less(t, heap(), before+64<<20)
 
 	watcher := newSession(t, e, 1)
-	long := "/" + string(make([]byte, 0, 4000))
+	var long strings.Builder
+	long.WriteString("/" + string(make([]byte, 0, 4000)))
 	for range 3900 {
-		long += "x"
+		long.WriteString("x")
 	}
 	watcher.raw(request(1, jute.OpAddWatch, &jute.PathTypeRequest{Path: "/", Type: jute.AddWatchPersistentRecursive}))
 	h, _ := watcher.reply()
 	require.Equal(t, jute.CodeOK, h.Err)
-	_, err = c.Create(ctx, long, nil, zk.Persistent)
+	_, err = c.Create(ctx, long.String(), nil, zk.Persistent)
 	require.NoError(t, err)
 	for range 2000 {
-		_, err = c.Set(ctx, long, nil, zk.AnyVersion)
+		_, err = c.Set(ctx, long.String(), nil, zk.AnyVersion)
 		require.NoError(t, err)
 	}
 	for {
