@@ -72,18 +72,21 @@ func decompressZstd(dst, src []byte, limit int) ([]byte, error) {
 		room = int(h.FrameContentSize)
 	}
 	// The decoder fills the capacity it is given and no more. Where the frame
-	// does not say its size, try again with twice the room.
+	// does not say its size, as librdkafka's and the Java client's do not, try
+	// again with more room, whatever the error: too little room in the middle of
+	// a block shows as other ones than ErrDecoderSizeExceeded.
+	sized := h.HasFCS
 	for {
 		grown := grow(dst, room)[:start]
 		out, err := zstdDecoder.DecodeAll(src, grown[:start:start+room])
 		switch {
 		case err == nil:
 			return out, nil
-		case !errors.Is(err, zstd.ErrDecoderSizeExceeded):
+		case !errors.Is(err, zstd.ErrDecoderSizeExceeded) && (sized || room >= limit):
 			return dst, corrupt(batch.Zstd, err)
 		case room >= limit:
 			return dst, ErrTooLarge
 		}
-		room = min(2*room+4096, limit)
+		room = min(4*room+4096, limit)
 	}
 }
