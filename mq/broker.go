@@ -17,6 +17,7 @@ import (
 	"github.com/vivarium-go/vivarium/mq/internal/api"
 	"github.com/vivarium-go/vivarium/mq/internal/layout"
 	"github.com/vivarium-go/vivarium/mq/internal/meta"
+	"github.com/vivarium-go/vivarium/zk"
 )
 
 // Broker is one server of a cluster: it keeps replicas of partitions, serves clients over the Kafka protocol, and takes part in
@@ -102,13 +103,8 @@ func (b *Broker) start(ctx context.Context) error {
 	b.host.onRole = b.groups.roleChanged
 	b.groups.start()
 	b.host.start()
-	life, err := b.beginLife(ctx)
+	life, err := b.firstLife(ctx)
 	if err != nil {
-		return err
-	}
-	b.live.Store(life)
-	b.serve()
-	if err := life.join(ctx, true); err != nil {
 		return err
 	}
 	b.wg.Go(func() { b.keepAlive(life) })
@@ -116,6 +112,31 @@ func (b *Broker) start(ctx context.Context) error {
 		self := img.Brokers[b.cfg.BrokerID]
 		return self != nil && self.Owner == life.zk.SessionID()
 	})
+}
+
+// firstLife connects to the ensemble and registers. A session or a connection that is lost meanwhile, as on a machine that is
+// busy starting many things, begins another attempt until ctx ends.
+func (b *Broker) firstLife(ctx context.Context) (*brokerLife, error) {
+	for {
+		life, err := b.beginLife(ctx)
+		if err == nil {
+			b.live.Store(life)
+			if b.server == nil {
+				b.serve() // not before there is metadata to tell
+			}
+			if err = life.join(ctx, true); err == nil {
+				return life, nil
+			}
+			b.live.Store(nil)
+			life.end(true)
+		}
+		passes := errors.Is(err, zk.ErrConnectionLoss) || errors.Is(err, zk.ErrSessionExpired) || errors.Is(err, zk.ErrSessionMoved)
+		if !passes || ctx.Err() != nil {
+			return nil, err
+		}
+		b.cfg.Logger.Info("starting again", "err", err)
+		pause(ctx, zkRetryPause)
+	}
 }
 
 // listen binds every listener.
@@ -358,7 +379,7 @@ func (b *Broker) end(why error, clean bool) error {
 func (b *Broker) handOver(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, handOverMax)
 	defer cancel()
-	b.host.leaving.Store(true)
+	b.host.retire()
 	for try := 0; try < handOverTries && ctx.Err() == nil; try++ {
 		life := b.live.Load()
 		if life == nil || len(b.image.Load().Brokers) <= 1 {

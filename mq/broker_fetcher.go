@@ -173,11 +173,6 @@ func (f *fetcher) collect() (ready []inFlight, syncing bool) {
 		end, synced := p.mu.core.LogEnd()
 		paused := now.Before(p.mu.pauseUntil)
 		closed := p.mu.closed || p.mu.role != nil
-		if f.host.leaving.Load() {
-			// Handing over: once out of the in-sync set, asking to be let in again would only hold up producers.
-			state, _ := p.mu.core.State()
-			closed = closed || !slices.Contains(state.ISR, f.host.self)
-		}
 		p.mu.Unlock()
 		switch {
 		case closed || paused:

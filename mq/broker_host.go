@@ -45,8 +45,6 @@ type partitionHost struct {
 	wg     sync.WaitGroup
 	// clean says how partitions are closed when the host ends.
 	clean atomic.Bool
-	// leaving: the broker is handing over before it stops.
-	leaving atomic.Bool
 
 	mu struct {
 		sync.RWMutex
@@ -424,6 +422,13 @@ func (h *partitionHost) register(incarnation int64) {
 		p.leave()
 	}
 	h.changedAll()
+}
+
+// retire has every replica leave its in-sync set for good when it is taken out of it: the broker is about to stop.
+func (h *partitionHost) retire() {
+	for _, p := range h.partitions() {
+		p.with(func(c *replica.Replica) { c.Retire() })
+	}
 }
 
 // upkeep ticks the replicas, writes checkpoints and applies retention.

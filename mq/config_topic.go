@@ -54,40 +54,62 @@ func defaultMinInsync(c *Config, replicas int) int {
 
 // topicConfigs are the configurations of topics, sorted by name. Those that this version stores but does not act on say so.
 var topicConfigs = []topicConfig{
-	{name: "cleanup.policy", kind: kmsg.ConfigTypeList, values: []string{"delete", "compact"}, def: fixed("delete"),
-		doc: "delete: segments older than the retention are removed; compact: stored, compaction is not there yet"},
-	{name: "compression.type", kind: kmsg.ConfigTypeString, def: fixed("producer"), values: []string{"producer"},
-		doc: "batches are kept as the producer compressed them"},
+	{
+		name: "cleanup.policy", kind: kmsg.ConfigTypeList, values: []string{"delete", "compact"}, def: fixed("delete"),
+		doc: "delete: segments older than the retention are removed; compact: stored, compaction is not there yet",
+	},
+	{
+		name: "compression.type", kind: kmsg.ConfigTypeString, def: fixed("producer"), values: []string{"producer"},
+		doc: "batches are kept as the producer compressed them",
+	},
 	{name: "delete.retention.ms", kind: kmsg.ConfigTypeLong, def: fixed("86400000"), doc: "stored, not acted on yet"},
-	{name: "flush.messages", kind: kmsg.ConfigTypeLong, min: 1,
+	{
+		name: "flush.messages", kind: kmsg.ConfigTypeLong, min: 1,
 		def: func(c *Config, _ int) string { return strconv.FormatInt(c.LogFlushIntervalMessages, 10) },
-		doc: "1: acknowledged when synced to disk; more: when in the page cache"},
+		doc: "1: acknowledged when synced to disk; more: when in the page cache",
+	},
 	{name: "flush.ms", kind: kmsg.ConfigTypeLong, def: fixed(strconv.FormatInt(math.MaxInt64, 10)), doc: "stored, not acted on yet"},
-	{name: "max.message.bytes", kind: kmsg.ConfigTypeInt,
-		def: func(c *Config, _ int) string { return strconv.Itoa(int(c.MessageBytesMax)) }, doc: "the largest record batch"},
-	{name: "message.timestamp.difference.max.ms", kind: kmsg.ConfigTypeLong, def: fixed(strconv.FormatInt(math.MaxInt64, 10)),
-		doc: "how far a record's time may be from the broker's"},
-	{name: "message.timestamp.type", kind: kmsg.ConfigTypeString, values: []string{"CreateTime", "LogAppendTime"}, def: fixed("CreateTime"),
-		doc: "whose clock stamps records"},
-	{name: "min.insync.replicas", kind: kmsg.ConfigTypeInt, min: 1,
+	{
+		name: "max.message.bytes", kind: kmsg.ConfigTypeInt,
+		def: func(c *Config, _ int) string { return strconv.Itoa(int(c.MessageBytesMax)) }, doc: "the largest record batch",
+	},
+	{
+		name: "message.timestamp.difference.max.ms", kind: kmsg.ConfigTypeLong, def: fixed(strconv.FormatInt(math.MaxInt64, 10)),
+		doc: "how far a record's time may be from the broker's",
+	},
+	{
+		name: "message.timestamp.type", kind: kmsg.ConfigTypeString, values: []string{"CreateTime", "LogAppendTime"}, def: fixed("CreateTime"),
+		doc: "whose clock stamps records",
+	},
+	{
+		name: "min.insync.replicas", kind: kmsg.ConfigTypeInt, min: 1,
 		def: func(c *Config, replicas int) string { return strconv.Itoa(defaultMinInsync(c, replicas)) },
-		doc: "how many replicas must have a batch of acks=all"},
-	{name: "retention.bytes", kind: kmsg.ConfigTypeLong, min: -1,
-		def: func(c *Config, _ int) string { return strconv.FormatInt(c.LogRetentionBytes, 10) }, doc: "bound of a partition's size, -1 none"},
-	{name: "retention.ms", kind: kmsg.ConfigTypeLong, min: -1,
+		doc: "how many replicas must have a batch of acks=all",
+	},
+	{
+		name: "retention.bytes", kind: kmsg.ConfigTypeLong, min: -1,
+		def: func(c *Config, _ int) string { return strconv.FormatInt(c.LogRetentionBytes, 10) }, doc: "bound of a partition's size, -1 none",
+	},
+	{
+		name: "retention.ms", kind: kmsg.ConfigTypeLong, min: -1,
 		def: func(c *Config, _ int) string {
 			if c.LogRetention < 0 {
 				return "-1"
 			}
 			return strconv.FormatInt(c.LogRetention.Milliseconds(), 10)
-		}, doc: "how long records are kept, -1 for ever"},
-	{name: "segment.bytes", kind: kmsg.ConfigTypeInt, min: 14,
+		}, doc: "how long records are kept, -1 for ever",
+	},
+	{
+		name: "segment.bytes", kind: kmsg.ConfigTypeInt, min: 14,
 		def: func(c *Config, _ int) string { return strconv.FormatInt(min(c.LogSegmentBytes, math.MaxInt32), 10) },
-		doc: "size of a segment, from the next start of a broker on"},
+		doc: "size of a segment, from the next start of a broker on",
+	},
 	{name: "segment.ms", kind: kmsg.ConfigTypeLong, min: 1, def: fixed(strconv.FormatInt((7 * 24 * time.Hour).Milliseconds(), 10)), doc: "stored, not acted on yet"},
-	{name: "unclean.leader.election.enable", kind: kmsg.ConfigTypeBoolean,
+	{
+		name: "unclean.leader.election.enable", kind: kmsg.ConfigTypeBoolean,
 		def: func(c *Config, _ int) string { return strconv.FormatBool(c.UncleanLeaderElectionEnable) },
-		doc: "whether a replica outside the in-sync set may lead when no other is alive"},
+		doc: "whether a replica outside the in-sync set may lead when no other is alive",
+	},
 }
 
 // findTopicConfig returns the description of a configuration, or nil.
