@@ -26,8 +26,8 @@ var (
 )
 
 const (
-	outputPause        = 1 << 20 // unread bytes above which a client's requests wait
-	outputKeepBytesMax = 1 << 20
+	outputPause        = 1 << 20  // unread bytes above which a client's requests wait
+	outputKeepBytesMax = 64 << 10 // of a buffer that an idle connection keeps
 	clientWriteTimeout = 30 * time.Second
 )
 
@@ -122,7 +122,8 @@ func (c *conn) isClosed() bool {
 	return c.output.closed
 }
 
-// abandonQueue drops what will never be answered and wakes who waits for it.
+// abandonQueue drops what will never be answered and wakes who waits for it. It
+// runs when ctx ends, since the reader may be the one that waits. Idempotent.
 func (c *conn) abandonQueue() {
 	c.queue.Lock()
 	defer c.queue.Unlock()
@@ -187,7 +188,7 @@ func (c *conn) complete(op *operation, frame []byte) {
 		next := c.queue.head
 		c.popLocked()
 		r := jute.NewAliasReader(next.read)
-		c.serveRead(next.xid, next.op, &r)
+		c.serveRead(next.xid, next.op, &r) // nothing once the connection is cut off
 	}
 	if op.op == jute.OpCloseSession {
 		c.finishOutput()
@@ -218,6 +219,9 @@ func (c *conn) reject(_ *operation, _ zab.Zxid, code jute.Code) {
 func (c *conn) notify(e *tree.Event) {
 	c.output.Lock()
 	defer c.output.Unlock()
+	if c.output.closed {
+		return
+	}
 	c.output.buf = jute.AppendNotification(c.output.buf, e.Zxid, e.Type, e.Path)
 	c.wroteLocked()
 }
@@ -225,6 +229,9 @@ func (c *conn) notify(e *tree.Event) {
 func (c *conn) append(frame []byte) {
 	c.output.Lock()
 	defer c.output.Unlock()
+	if c.output.closed {
+		return
+	}
 	c.output.buf = append(c.output.buf, frame...)
 	c.wroteLocked()
 }

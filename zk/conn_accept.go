@@ -49,6 +49,7 @@ func (s *Server) acceptClients(l net.Listener) {
 func (s *Server) serveClient(nc net.Conn) {
 	defer s.door.leave(nc)
 	c := newConn(s, nc, s.nextConn.Add(1))
+	defer context.AfterFunc(c.ctx, c.abandonQueue)()
 	err := s.serveConn(c)
 	if c.finishing() {
 		c.waitClosed() // the last reply goes out before the connection ends
@@ -122,7 +123,9 @@ func (s *Server) openSession(ctx context.Context, c *conn, hello *jute.ConnectRe
 	if err == nil {
 		answer.Timeout, answer.SessionID, answer.Password = timeout, c.session, s.password(c.session)
 		c.timeout = time.Duration(timeout) * time.Millisecond
-		s.register(c)
+		if !s.register(c) {
+			return errSessionClosed
+		}
 	}
 	if err != nil && !errors.Is(err, errRefused) {
 		return err
@@ -181,9 +184,16 @@ func (s *Server) password(session int64) []byte {
 	return mac.Sum(nil)[:passwordBytes]
 }
 
-// register makes a connection its session's; an older one is closed at once.
-func (s *Server) register(c *conn) {
+// register makes a connection its session's; an older one is closed at once,
+// and what it asked for and the loop has not seen yet will not be done. False if
+// the session has ended since the leader was asked: who is not registered at that
+// publication is not told of it by endSession.
+func (s *Server) register(c *conn) bool {
 	s.pub.Lock()
+	if _, lives := s.tree.Load().Session(c.session); !lives {
+		s.pub.Unlock()
+		return false
+	}
 	old := s.bySession[c.session]
 	s.bySession[c.session] = c
 	s.clients[c.id] = c
@@ -191,6 +201,7 @@ func (s *Server) register(c *conn) {
 	if old != nil {
 		old.close(errSessionMoved)
 	}
+	return true
 }
 
 func (s *Server) unregister(c *conn) {

@@ -43,16 +43,21 @@ func init() {
 }
 
 // serveRead reads at the published zxid and puts the reply in its place in the
-// output, both while nothing is published (R4).
-func (c *conn) serveRead(xid int32, op jute.OpCode, body *jute.Reader) {
+// output, both while nothing is published (R4). It says whether the client has
+// so much to read that its next request must wait.
+func (c *conn) serveRead(xid int32, op jute.OpCode, body *jute.Reader) (full bool) {
 	c.s.pub.RLock()
 	defer c.s.pub.RUnlock()
 	c.output.Lock()
 	defer c.output.Unlock()
+	if c.output.closed {
+		return true
+	}
 	r := reader{c: c, tree: c.s.tree.Load(), out: c.output.buf}
 	r.reply(xid, op, body)
 	c.output.buf = r.out
 	c.wroteLocked()
+	return len(r.out) > outputPause
 }
 
 // reply appends a whole frame. Events that a setWatches brings to light come
@@ -211,6 +216,9 @@ func (r *reader) multiRead(body *jute.Reader) jute.Code {
 		return jute.CodeMarshallingError
 	}
 	for i := range q.Ops {
+		if len(r.out) > r.c.s.cfg.OutputBytesMax {
+			break // more than anybody may ask for: the connection is cut off
+		}
 		result := r.readOne(&q.Ops[i])
 		r.out = result.Append(r.out)
 	}
@@ -309,6 +317,10 @@ func (r *reader) renewWatch(kind watch.Kind, path string, seen int64) {
 	var mzxid, pzxid int64
 	n, _ := r.tree.Lookup(path)
 	if n.Exists() {
+		if !r.tree.Allowed(n.ACL(), jute.PermRead, r.c.identity()) {
+			r.watch(path, kind) // what it missed is nothing that it may know; what it will hear is filtered
+			return
+		}
 		mzxid, pzxid = n.Mzxid(), n.Pzxid()
 	}
 	if typ, missed := watch.Missed(kind, n.Exists(), mzxid, pzxid, seen); missed {

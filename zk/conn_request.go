@@ -16,7 +16,12 @@ import (
 	"github.com/vivarium-go/vivarium/zk/internal/zab"
 )
 
-const clientReadBytes = 16 << 10
+const (
+	clientReadBytes    = 16 << 10
+	clientKeepBytes    = 64 << 10 // of a buffer that an idle connection keeps
+	identitiesMax      = 64       // of one connection: every write carries them
+	identitiesBytesMax = 16 << 10
+)
 
 var errClientFrame = errors.New("zk: client sent a frame of a length that is not allowed")
 
@@ -76,7 +81,11 @@ func (q *requestReader) next() ([]byte, error) {
 // the length that the frame announces.
 func (q *requestReader) fill() error {
 	if q.from > 0 {
-		q.buf = append(q.buf[:0], q.buf[q.from:]...)
+		rest := q.buf[q.from:]
+		if cap(q.buf) > clientKeepBytes && len(rest) < clientReadBytes {
+			q.buf, q.txn = make([]byte, 0, clientReadBytes), tree.Txn{} // a large frame is no reason to keep its room
+		}
+		q.buf = append(q.buf[:0], rest...)
 		q.from = 0
 	}
 	if len(q.buf) == cap(q.buf) {
@@ -120,7 +129,10 @@ func (q *requestReader) handle(frame []byte) error {
 	}
 	switch h.Op {
 	case jute.OpPing:
-		q.c.serveRead(h.Xid, h.Op, &body)
+		if q.c.serveRead(h.Xid, h.Op, &body) {
+			q.flush()
+			q.c.waitForRoom()
+		}
 		return nil
 	case jute.OpAuth:
 		return q.auth(&h, &body)
@@ -157,31 +169,39 @@ func (c *conn) reply(xid int32, code jute.Code, body jute.Record) {
 	c.append(jute.EndFrame(frame, 0))
 }
 
-// read serves a read at once, or behind the writes that are before it.
+// read serves a read at once, or behind the writes that are before it. A client
+// that has much to read waits before its next request is looked at.
 func (q *requestReader) read(h *jute.RequestHeader, body *jute.Reader) error {
+	full, err := q.serveOrQueue(h, body)
+	if full {
+		q.flush()
+		q.c.waitForRoom()
+	}
+	return err
+}
+
+func (q *requestReader) serveOrQueue(h *jute.RequestHeader, body *jute.Reader) (full bool, err error) {
 	c := q.c
 	c.queue.Lock()
 	if c.queue.head == nil {
 		defer c.queue.Unlock()
-		c.serveRead(h.Xid, h.Op, body)
-		return nil
+		return c.serveRead(h.Xid, h.Op, body), nil
 	}
 	c.queue.Unlock()
 	if !q.acquire() {
-		return io.EOF
+		return false, io.EOF
 	}
 	op := &operation{xid: h.Xid, op: h.Op, read: slices.Concat([]byte{}, body.Rest())}
 	c.queue.Lock()
 	defer c.queue.Unlock()
 	if c.queue.head == nil { // answered meanwhile
 		c.s.outstanding.release()
-		c.serveRead(h.Xid, h.Op, body)
-		return nil
+		return c.serveRead(h.Xid, h.Op, body), nil
 	}
 	if !c.enqueueLocked(op) {
-		return io.EOF
+		return false, io.EOF
 	}
-	return nil
+	return false, nil
 }
 
 // write decodes a write whole (R6) and queues it for the loop.
@@ -254,17 +274,39 @@ func (q *requestReader) auth(h *jute.RequestHeader, body *jute.Reader) error {
 		user, _, _ := strings.Cut(string(a.Auth), ":")
 		sum := sha1.Sum(a.Auth) //nolint:gosec // as above
 		id := jute.ID{Scheme: "digest", ID: user + ":" + base64.StdEncoding.EncodeToString(sum[:])}
-		if ids := c.identity(); !slices.Contains(ids, id) {
-			c.ids.Store(new(append(slices.Clone(ids), id)))
+		if !c.addIdentity(id) {
+			return c.refuseAuth(h, errors.New("zk: client has too many identities"))
 		}
 	case "ip", "world":
 	default:
-		c.reply(h.Xid, jute.CodeAuthFailed, nil)
-		c.finishOutput()
-		return fmt.Errorf("zk: authentication scheme %.40q is not known", a.Scheme)
+		return c.refuseAuth(h, fmt.Errorf("zk: authentication scheme %.40q is not known", a.Scheme))
 	}
 	c.reply(h.Xid, jute.CodeOK, nil)
 	return nil
+}
+
+// refuseAuth ends the connection with an answer, for the reason why.
+func (c *conn) refuseAuth(h *jute.RequestHeader, why error) error {
+	c.reply(h.Xid, jute.CodeAuthFailed, nil)
+	c.finishOutput()
+	return why
+}
+
+// addIdentity says no to more identities than entries of the history can carry.
+func (c *conn) addIdentity(id jute.ID) bool {
+	ids := c.identity()
+	if slices.Contains(ids, id) {
+		return true
+	}
+	bytes := 0
+	for _, have := range ids {
+		bytes += len(have.Scheme) + len(have.ID)
+	}
+	if len(ids) >= identitiesMax || bytes+len(id.Scheme)+len(id.ID) > identitiesBytesMax {
+		return false
+	}
+	c.ids.Store(new(append(slices.Clone(ids), id)))
+	return true
 }
 
 // appendWriteReply appends the reply frame of an applied write.
@@ -291,7 +333,12 @@ func appendWriteReply(dst []byte, op *operation, z zab.Zxid, res *tree.Result) [
 // it.
 func (s *Server) ask(ctx context.Context, r *submission) (outcome, bool) {
 	answered := make(chan outcome, 1)
-	r.done = func(o outcome) { answered <- o }
+	r.done = func(o outcome) {
+		select {
+		case answered <- o:
+		default: // answered already
+		}
+	}
 	s.inbox.push(event{kind: eventSubmission, submission: r})
 	select {
 	case o := <-answered:
@@ -326,7 +373,8 @@ func (l *limiter) acquire(ctx context.Context) bool {
 
 func (l *limiter) release() { <-l.places }
 
-// waitEmpty waits until nothing is outstanding, or ctx ends.
+// waitEmpty waits until nothing is outstanding, or ctx ends. Meanwhile less and
+// less is let in. One caller at a time.
 func (l *limiter) waitEmpty(ctx context.Context) {
 	held := 0
 	defer func() {

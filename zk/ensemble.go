@@ -48,9 +48,11 @@ type Ensemble struct {
 	mu      sync.Mutex
 	members map[int64]*member
 	rng     *rand.Rand
+	held    []*heldNetwork // with listeners that no server has taken yet
+	closed  bool
 }
 
-// member is one server and what outlives it.
+// member is one server and what outlives it. Ensemble.mu guards it.
 type member struct {
 	cfg    Config
 	fs     vfs.FS       // what lies below kill
@@ -132,6 +134,12 @@ func (e *Ensemble) arrange(ctx context.Context, cfg *EnsembleConfig) error {
 		bootstrap = bootstrap && fresh
 		e.members[id] = m
 	}
+	for _, id := range e.IDs() { // all marks before any server: a start that is cut short is none
+		m := e.members[id]
+		if err := txnlog.Create(m.fs, m.cfg.DataDir, bootstrap); err != nil {
+			return err
+		}
+	}
 	for id, m := range e.members {
 		m.cfg.ID, m.cfg.Servers, m.cfg.Peers, m.cfg.Logger = id, specs, networks[id], e.log
 		m.cfg.Bootstrap = bootstrap
@@ -161,7 +169,9 @@ func (e *Ensemble) place(ctx context.Context, id int64, port int) (Network, stri
 	if err != nil {
 		return nil, "", err
 	}
-	return &heldNetwork{Network: e.network, held: l}, l.Addr().String(), nil
+	h := &heldNetwork{Network: e.network, held: l}
+	e.held = append(e.held, h)
+	return h, l.Addr().String(), nil
 }
 
 // heldNetwork hands out a listener that was there before it was asked for.
@@ -181,44 +191,76 @@ func (h *heldNetwork) Listen(ctx context.Context, network, address string) (net.
 	return h.Network.Listen(ctx, network, address)
 }
 
+func (h *heldNetwork) release() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.held != nil {
+		_ = h.held.Close()
+		h.held = nil
+	}
+}
+
 // start starts a member that does not run.
 func (e *Ensemble) start(ctx context.Context, id int64) error {
-	m := e.member(id)
+	e.mu.Lock()
+	m := e.members[id]
 	if m == nil {
+		e.mu.Unlock()
 		return fmt.Errorf("zk: no server %d in the ensemble", id)
 	}
-	if m.server != nil && m.server.Err() == nil {
-		return fmt.Errorf("zk: server %d runs already", id)
+	before, cfg, fs := m.server, m.cfg, m.fs
+	e.mu.Unlock()
+	if before != nil {
+		if before.Err() == nil {
+			return fmt.Errorf("zk: server %d runs already", id)
+		}
+		select {
+		case <-before.Done(): // it has let go of its disk and its addresses
+		case <-ctx.Done():
+			return fmt.Errorf("zk: server %d has not stopped yet: %w", id, ctx.Err())
+		}
 	}
 	killed := new(atomic.Bool)
-	cfg := m.cfg
-	cfg.FS = vfs.Inject(m.fs, func(vfs.Op) error {
+	cfg.killed = killed
+	cfg.FS = vfs.Inject(fs, func(vfs.Op) error {
 		if killed.Load() {
 			return errKilled
 		}
 		return nil
 	})
-	cfg.Clients = slices.Clone(cfg.Clients)
 	s, err := StartServer(ctx, cfg)
 	if err != nil {
 		return err
 	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	m.server, m.killed = s, killed
-	m.cfg.Bootstrap = false
-	for i, a := range s.Addrs() {
-		m.cfg.Clients[i].Address = a.String() // a restart is at the same place
+	if !e.adopt(m, s, killed) {
+		return errors.Join(ErrServerClosed, s.Close())
 	}
 	return nil
 }
 
-var errKilled = errors.New("zk: the server was killed")
-
-func (e *Ensemble) member(id int64) *member {
+// adopt makes a started server its member's; false if the ensemble has closed.
+func (e *Ensemble) adopt(m *member, s *Server, killed *atomic.Bool) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.members[id]
+	if e.closed {
+		return false
+	}
+	m.server, m.killed = s, killed
+	m.cfg.Bootstrap = false
+	m.cfg.Clients = slices.Clone(m.cfg.Clients)
+	for i, a := range s.Addrs() {
+		m.cfg.Clients[i].Address = a.String() // a restart is at the same place
+	}
+	return true
+}
+
+var errKilled = errors.New("zk: the server was killed")
+
+// clients returns where a server hears its clients.
+func (e *Ensemble) clients(id int64) []Endpoint {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.members[id].cfg.Clients // replaced, never changed
 }
 
 // IDs returns the servers' ids in order, running or not.
@@ -264,8 +306,8 @@ func (e *Ensemble) Network() Network { return e.network }
 func (e *Ensemble) Addrs() []string {
 	var addrs []string
 	for _, id := range e.IDs() {
-		if m := e.member(id); len(m.cfg.Clients) > 0 {
-			addrs = append(addrs, m.cfg.Clients[0].Address)
+		if cs := e.clients(id); len(cs) > 0 {
+			addrs = append(addrs, cs[0].Address)
 		}
 	}
 	return addrs
@@ -275,9 +317,9 @@ func (e *Ensemble) Addrs() []string {
 func (e *Ensemble) ClientConfig() ClientConfig {
 	cfg := ClientConfig{Servers: e.Addrs(), Network: e.network, Logger: e.log}
 	for _, id := range e.IDs() {
-		if m := e.member(id); len(m.cfg.Clients) > 0 && m.cfg.Clients[0].Network != nil {
+		if cs := e.clients(id); len(cs) > 0 && cs[0].Network != nil {
 			if _, inMemory := e.network.(*MemoryNetwork); !inMemory {
-				cfg.Network = m.cfg.Clients[0].Network
+				cfg.Network = cs[0].Network
 			}
 		}
 	}
@@ -292,27 +334,29 @@ func (e *Ensemble) Connect(ctx context.Context) (*Client, error) {
 // Kill stops a server without warning: what it had not synced is lost as in a
 // loss of power if its disk is memory, and stays as it is on a real one.
 func (e *Ensemble) Kill(id int64) error {
-	m := e.member(id)
+	e.mu.Lock()
+	m := e.members[id]
 	if m == nil || m.server == nil {
+		e.mu.Unlock()
 		return fmt.Errorf("zk: no server %d to kill", id)
 	}
+	server := m.server
 	m.killed.Store(true)
-	e.mu.Lock()
 	if disk, ok := m.fs.(*vfs.Mem); ok {
 		m.fs = disk.CrashClone(e.rng)
 	}
 	e.mu.Unlock()
-	_ = m.server.Close() // its disk is gone: that it cannot say goodbye is the point
+	_ = server.Close() // its disk is gone: that it cannot say goodbye is the point
 	return nil
 }
 
 // Stop shuts a server down in good order.
 func (e *Ensemble) Stop(ctx context.Context, id int64) error {
-	m := e.member(id)
-	if m == nil || m.server == nil {
+	s := e.Server(id)
+	if s == nil {
 		return fmt.Errorf("zk: no server %d to stop", id)
 	}
-	return m.server.Shutdown(ctx)
+	return s.Shutdown(ctx)
 }
 
 // Restart starts a server that was killed or stopped, on the disk it had, and
@@ -348,12 +392,25 @@ func boolInt(b bool) int {
 	return 0
 }
 
-// Close stops every server at once. Idempotent.
+// Close stops every server at once, and waits for those that stop already.
+// Idempotent.
 func (e *Ensemble) Close() error {
+	e.mu.Lock()
+	e.closed = true
+	held := e.held
+	e.mu.Unlock()
+	for _, h := range held {
+		h.release()
+	}
 	var errs []error
 	for _, id := range e.IDs() {
-		if s := e.Server(id); s != nil && s.Err() == nil {
+		s := e.Server(id)
+		switch {
+		case s == nil:
+		case s.Err() == nil:
 			errs = append(errs, s.Close())
+		default:
+			<-s.Done()
 		}
 	}
 	return errors.Join(errs...)

@@ -18,6 +18,9 @@ const (
 	peerKeepBytesMax  = 1 << 20 // buffers beyond this are not kept for reuse
 	peerQueueItemsMax = 4       // snapshots that wait in one queue
 	peerEarlyBytesMax = 64 << 10
+	peerWriteBytes    = 1 << 20 // written at a time
+	peerStallMax      = 2 * time.Second
+	peerQueueFactor   = 4 // see overflows
 )
 
 // link is the sending side towards one peer: a queue, and the goroutine that
@@ -38,6 +41,7 @@ type link struct {
 		cond      sync.Cond
 		queue     []outgoing
 		bytes     int
+		moved     time.Time // when the peer took something last
 		connected bool
 		broken    bool // the queue overflowed: start over
 		closed    bool
@@ -83,7 +87,7 @@ func (l *link) send(early bool, snapshot *snapshotHandle, add func(dst []byte) [
 	tail.frames = add(tail.frames)
 	tail.snapshot = snapshot
 	l.mu.bytes += len(tail.frames) - before
-	if l.mu.bytes > l.queueMax || n > peerQueueItemsMax {
+	if l.overflows() || n > peerQueueItemsMax {
 		l.log.Warn("peer does not keep up, connection starts over", "queued", l.mu.bytes)
 		l.mu.broken = true
 		if l.mu.conn != nil {
@@ -93,11 +97,19 @@ func (l *link) send(early bool, snapshot *snapshotHandle, add func(dst []byte) [
 	l.mu.cond.Broadcast()
 }
 
+// overflows says whether a peer has too much to read. One that goes on reading may
+// have some times more: a history to synchronize it with is queued all at once,
+// and starting over would queue it all again.
+func (l *link) overflows() bool {
+	return l.mu.bytes > peerQueueFactor*l.queueMax || l.mu.bytes > l.queueMax && time.Since(l.mu.moved) > peerStallMax
+}
+
 func (l *link) sendZab(m *zab.Message) {
 	kind := byte(frameZab)
 	handle, _ := m.Snapshot.(*snapshotHandle)
 	if handle != nil {
 		kind = frameSnap
+		handle.sent = true
 	}
 	l.send(handle == nil, handle, func(dst []byte) []byte {
 		start := len(dst)
@@ -120,9 +132,12 @@ func (l *link) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		conn, err := l.dial(ctx)
 		if err == nil {
-			wait = peerRedialMin
+			since := time.Now()
 			err = l.drain(conn)
 			_ = conn.Close()
+			if time.Since(since) > peerRedialMax { // else it may have been refused
+				wait = peerRedialMin
+			}
 		}
 		l.disconnect()
 		if ctx.Err() != nil {
@@ -147,12 +162,13 @@ func (l *link) dial(ctx context.Context) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := conn.SetWriteDeadline(time.Now().Add(peerWriteTimeout)); err == nil {
+	err = conn.SetWriteDeadline(time.Now().Add(peerDialTimeout))
+	if err == nil {
 		_, err = conn.Write(appendHello(nil, l.self, l.peer))
-		if err != nil {
-			_ = conn.Close()
-			return nil, err
-		}
+	}
+	if err != nil {
+		_ = conn.Close()
+		return nil, err
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -160,7 +176,7 @@ func (l *link) dial(ctx context.Context) (net.Conn, error) {
 		_ = conn.Close()
 		return nil, net.ErrClosed
 	}
-	l.mu.connected, l.mu.broken, l.mu.conn = true, false, conn
+	l.mu.connected, l.mu.broken, l.mu.conn, l.mu.moved = true, false, conn, time.Now()
 	return conn, nil
 }
 
@@ -201,11 +217,14 @@ func (l *link) take() (batch []outgoing, ok bool) {
 }
 
 func (l *link) write(conn net.Conn, o *outgoing) error {
-	if err := conn.SetWriteDeadline(time.Now().Add(peerWriteTimeout)); err != nil {
-		return err
-	}
-	if _, err := conn.Write(o.frames); err != nil {
-		return err
+	for rest := o.frames; len(rest) > 0; {
+		n := min(len(rest), peerWriteBytes)
+		if err := l.writeSome(conn, rest[:n]); err != nil {
+			return err
+		}
+		if rest = rest[n:]; len(rest) > 0 {
+			l.onMoving(l.peer)
+		}
 	}
 	if o.snapshot == nil {
 		return nil
@@ -219,14 +238,24 @@ func (l *link) write(conn net.Conn, o *outgoing) error {
 		if !more {
 			frame = endPeerFrame(beginPeerFrame(frame, frameChunk), len(frame))
 		}
-		if err := conn.SetWriteDeadline(time.Now().Add(peerWriteTimeout)); err != nil {
-			return err
-		}
-		if _, err := conn.Write(frame); err != nil {
+		if err := l.writeSome(conn, frame); err != nil {
 			return err
 		}
 		l.onMoving(l.peer)
 	}
+	return nil
+}
+
+func (l *link) writeSome(conn net.Conn, b []byte) error {
+	if err := conn.SetWriteDeadline(time.Now().Add(peerWriteTimeout)); err != nil {
+		return err
+	}
+	if _, err := conn.Write(b); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.mu.moved = time.Now()
 	return nil
 }
 

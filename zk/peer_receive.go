@@ -18,6 +18,7 @@ import (
 const (
 	peerHelloTimeout = 10 * time.Second
 	peerReadBytes    = 64 << 10
+	receiversMax     = 1024 // connections to the peer port
 )
 
 // receivers are the incoming connections, at most one from each peer: a newer
@@ -29,24 +30,29 @@ type receivers struct {
 	done  bool
 }
 
-// add registers a connection before its hello; false if the server stops.
+// add registers a connection before its hello; false if the server stops or
+// there are too many, which are no peers.
 func (r *receivers) add(c net.Conn) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.done {
+	if r.done || len(r.all) >= receiversMax {
 		return false
 	}
 	r.all[c] = struct{}{}
 	return true
 }
 
-func (r *receivers) identify(from zab.ServerID, c net.Conn) {
+// identify makes a connection its peer's, and says whether it takes the place of
+// an older one.
+func (r *receivers) identify(from zab.ServerID, c net.Conn) (replaced bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if old := r.conns[from]; old != nil {
+	old := r.conns[from]
+	if old != nil {
 		_ = old.Close()
 	}
 	r.conns[from] = c
+	return old != nil
 }
 
 // remove forgets a connection and says whether it was still its peer's.
@@ -86,7 +92,7 @@ func (s *Server) acceptPeers(l net.Listener) {
 		}
 		if !s.receivers.add(conn) {
 			_ = conn.Close()
-			return
+			continue
 		}
 		s.goroutines.Go(func() { s.receive(conn) })
 	}
@@ -123,7 +129,9 @@ func (s *Server) receiveFrom(conn net.Conn, from *zab.ServerID) error {
 		return fmt.Errorf("zk: hello from server %d to server %d, this is %d", id, to, s.cfg.ID)
 	}
 	*from = id
-	s.receivers.identify(id, conn)
+	if s.receivers.identify(id, conn) {
+		s.peerDown(id) // what the older connection had not delivered is lost
+	}
 	if err := conn.SetReadDeadline(time.Time{}); err != nil {
 		return err
 	}

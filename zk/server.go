@@ -46,6 +46,7 @@ type Server struct {
 	done       chan struct{} // closed when all is released
 	closeOnce  sync.Once
 	closeErr   error
+	shutdown   sync.Mutex // held by one Shutdown at a time
 
 	store     *txnlog.Store
 	disk      chan diskWrite
@@ -91,6 +92,7 @@ type loopState struct {
 	housekept    time.Duration // since started
 	strandedAt   time.Duration
 	appliedSince int // the last snapshot
+	appliedBytes int
 	snapshotting bool
 
 	// scratch
@@ -176,6 +178,10 @@ func (s *Server) recover() error {
 		FinalizeTicks:    ticks(min(s.cfg.TickTime, 200*time.Millisecond)),
 		ResendTicks:      ticks(min(s.cfg.TickTime, 200*time.Millisecond)),
 		WindowEntriesMax: historyEntriesMax,
+		// A learner that gets the whole window, and what is proposed meanwhile, must not
+		// overflow its link's queue: it would start over for ever.
+		WindowBytesMax:   s.cfg.PeerQueueBytesMax / 2,
+		InFlightBytesMax: s.cfg.PeerQueueBytesMax / 8,
 	}
 	for _, spec := range s.cfg.Servers {
 		pc.Voters = append(pc.Voters, zab.ServerID(spec.ID))
@@ -261,7 +267,11 @@ func (s *Server) Ready(ctx context.Context) error {
 	defer cancel(nil)
 	stop := context.AfterFunc(s.ctx, func() { cancel(s.Err()) })
 	defer stop()
-	if err := s.serving.wait(ctx); err != nil {
+	err := s.serving.wait(ctx)
+	if s.Err() != nil {
+		err = s.Err()
+	}
+	if err != nil {
 		return fmt.Errorf("zk: server %d does not serve: %w", s.cfg.ID, err)
 	}
 	return nil
@@ -287,12 +297,30 @@ func (s *Server) Err() error {
 }
 
 // Shutdown stops hearing new clients, waits until the requests under way are
-// answered or ctx ends, and closes the server.
+// answered and the answers sent, or ctx ends, and closes the server. Several calls
+// at a time are one after the other.
 func (s *Server) Shutdown(ctx context.Context) error {
 	for _, l := range s.listeners[:len(s.cfg.Clients)] {
 		_ = l.Close() // closed already is closed
 	}
+	s.shutdown.Lock()
+	defer s.shutdown.Unlock()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(s.ctx, cancel)() // closed meanwhile, or failed
 	s.outstanding.waitEmpty(ctx)
+	s.pub.RLock()
+	conns := s.clientList(nil)
+	s.pub.RUnlock()
+	for _, c := range conns {
+		c.finishOutput()
+	}
+	for _, c := range conns {
+		select {
+		case <-c.ctx.Done():
+		case <-ctx.Done():
+		}
+	}
 	return s.Close()
 }
 

@@ -19,16 +19,26 @@ type batch struct {
 	zxid   zab.Zxid
 }
 
-// completion is a client's write whose reply stands in frames[from:to].
+// completion is a client's write whose reply stands in frames[from:to], or, with
+// done, something else that waits for its outcome.
 type completion struct {
 	conn     *conn
 	op       *operation
 	from, to int
+
+	done    func(outcome)
+	outcome outcome
 }
+
+// batchFramesKeepMax bounds what a batch keeps for the next one.
+const batchFramesKeepMax = 1 << 20
 
 func (b *batch) reset() {
 	clear(b.events)
 	clear(b.done)
+	if cap(b.frames) > batchFramesKeepMax {
+		b.frames = nil
+	}
 	b.events, b.frames, b.done, b.closed, b.zxid = b.events[:0], b.frames[:0], b.done[:0], b.closed[:0], 0
 }
 
@@ -66,6 +76,7 @@ func (s *Server) applyOne(e *zab.Entry) (readWaits bool, err error) {
 	t.Apply(int64(e.Zxid), &s.txn, &s.res)
 	s.digests[uint64(e.Zxid)%digestsKept] = digestAt{e.Zxid, t.Digest()}
 	s.appliedSince++
+	s.appliedBytes += len(e.Data)
 	s.applied = e.Zxid
 	s.batch.zxid = e.Zxid
 	s.batch.events = append(s.batch.events, s.res.Events...)
@@ -117,7 +128,7 @@ func (s *Server) answer(env *envelope, z zab.Zxid) (readWaits bool) {
 	}
 	delete(s.requests, env.Seq)
 	if r.done != nil {
-		r.done(outcome{code: s.res.Err, zxid: z})
+		s.batch.done = append(s.batch.done, completion{done: r.done, outcome: outcome{code: s.res.Err, zxid: z}})
 		return false
 	}
 	from := len(s.batch.frames)
@@ -141,6 +152,10 @@ func (s *Server) publish() {
 	s.pub.Unlock()
 	for i := range b.done {
 		c := &b.done[i]
+		if c.done != nil {
+			c.done(c.outcome)
+			continue
+		}
 		c.conn.complete(c.op, b.frames[c.from:c.to])
 	}
 	for _, session := range b.closed {

@@ -7,7 +7,9 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/vivarium-go/vivarium/wal/vfs"
@@ -57,9 +59,12 @@ type Config struct {
 	OutputBytesMax    int // bytes that a client has not read before it is cut off; 64 MiB
 	ClientCnxnsMax    int // connections from one address, loopback and memory exempt; 60, negative: no limit
 	ConnectionsMax    int // connections in all; 10,000
-	PeerQueueBytesMax int // bytes that a peer has not read before it starts over; 64 MiB
+	PeerQueueBytesMax int // bytes that a peer has not read, four times as many if it goes on reading, before it starts over; 64 MiB
 	SnapCount         int // writes between snapshots; 100,000
+	SnapBytes         int // bytes of writes between snapshots, which a restart reads into memory; 128 MiB
 	SnapRetainCount   int // snapshots kept; 3
+
+	killed *atomic.Bool // what is written from now on is not on the disk that a restart finds; may be nil
 
 	// AllowInsecure permits addresses that other machines reach, without TLS.
 	AllowInsecure bool
@@ -70,11 +75,14 @@ type Config struct {
 const (
 	serverIDMax             = 254
 	defaultFrameBytesMax    = 0xfffff
+	frameBytesMaxAtMost     = 32 << 20 // peers' frames carry it
+	framesQueuedMin         = 8        // largest requests that a peer's queue has room for
 	defaultOutstandingMax   = 1000
 	defaultClientCnxnsMax   = 60
 	defaultConnectionsMax   = 10_000
 	defaultBytesQueuedMax   = 64 << 20
 	defaultSnapCount        = 100_000
+	defaultSnapBytes        = 128 << 20
 	defaultSnapRetainCount  = 3
 	defaultTickTime         = 2 * time.Second
 	maxSessionTimeoutAtMost = 40 * time.Second // default of the maximum, however short the tick
@@ -100,10 +108,12 @@ func (c Config) withDefaults() (Config, error) {
 	setDefault(&c.ConnectionsMax, defaultConnectionsMax)
 	setDefault(&c.PeerQueueBytesMax, defaultBytesQueuedMax)
 	setDefault(&c.SnapCount, defaultSnapCount)
+	setDefault(&c.SnapBytes, defaultSnapBytes)
 	setDefault(&c.SnapRetainCount, defaultSnapRetainCount)
 	if c.Peers == nil {
 		c.Peers = tcp{}
 	}
+	c.Clients = slices.Clone(c.Clients)
 	for i := range c.Clients {
 		if c.Clients[i].Network == nil {
 			c.Clients[i].Network = tcp{}
@@ -151,11 +161,17 @@ func (c *Config) validate() error {
 	for name, v := range map[string]int{
 		"InitLimit": c.InitLimit, "SyncLimit": c.SyncLimit, "FrameBytesMax": c.FrameBytesMax, "OutstandingMax": c.OutstandingMax,
 		"OutputBytesMax": c.OutputBytesMax, "ConnectionsMax": c.ConnectionsMax, "PeerQueueBytesMax": c.PeerQueueBytesMax,
-		"SnapCount": c.SnapCount, "SnapRetainCount": c.SnapRetainCount, "TickTime": int(c.TickTime),
+		"SnapCount": c.SnapCount, "SnapBytes": c.SnapBytes, "SnapRetainCount": c.SnapRetainCount, "TickTime": int(c.TickTime),
 	} {
 		if v < 0 {
 			fail("%s is negative: %d", name, v)
 		}
+	}
+	if c.FrameBytesMax > frameBytesMaxAtMost {
+		fail("FrameBytesMax %d is above %d", c.FrameBytesMax, frameBytesMaxAtMost)
+	}
+	if c.PeerQueueBytesMax < framesQueuedMin*c.FrameBytesMax {
+		fail("PeerQueueBytesMax %d is less than %d times FrameBytesMax %d", c.PeerQueueBytesMax, framesQueuedMin, c.FrameBytesMax)
 	}
 	if c.MinSessionTimeout < 0 || c.MaxSessionTimeout < c.MinSessionTimeout {
 		fail("session timeouts: minimum %v, maximum %v", c.MinSessionTimeout, c.MaxSessionTimeout)

@@ -18,6 +18,9 @@ type diskWrite struct {
 func (s *Server) writeDisk() {
 	for w := range s.disk {
 		err := s.persist(w.write)
+		if err == nil && s.cfg.killed != nil && s.cfg.killed.Load() {
+			err = errKilled // it may have come after the disk was cloned
+		}
 		if err != nil {
 			err = fmt.Errorf("zk: write %v: %w", w.write.Kind, err)
 		} else {
@@ -46,16 +49,17 @@ func (s *Server) persist(w *zab.Write) error {
 
 // snapshotIfDue starts a snapshot when enough was applied since the last one.
 func (s *Server) snapshotIfDue() {
-	if s.snapshotting || s.appliedSince < s.cfg.SnapCount {
+	if s.snapshotting || s.appliedSince < s.cfg.SnapCount && s.appliedBytes < s.cfg.SnapBytes {
 		return
 	}
-	s.snapshotting, s.appliedSince = true, 0
+	s.snapshotting, s.appliedSince, s.appliedBytes = true, 0, 0
 	snap := &snapshotHandle{snap: s.tree.Load().Snapshot()}
 	s.goroutines.Go(func() { s.saveSnapshot(snap) })
 }
 
 // saveSnapshot is the goroutine that writes one snapshot beside the log.
 func (s *Server) saveSnapshot(snap *snapshotHandle) {
+	defer snap.release() // if it was not even begun
 	z := snap.Zxid()
 	err := s.store.SaveSnapshot(z, func(w io.Writer) error { return snap.writeTo(w) })
 	if err == nil {

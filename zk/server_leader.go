@@ -174,8 +174,9 @@ func (s *Server) admitWrite(from zab.ServerID, w *peerWork) bool {
 			s.reply(from, w, peerWork{Kind: workRejected, Code: jute.CodeSessionMoved})
 			return true
 		}
-		s.lead.owners[txn.Session] = from
-		s.lead.sessions.Touch(txn.Session, s.now())
+		if s.lead.sessions.Touch(txn.Session, s.now()) {
+			s.lead.owners[txn.Session] = from
+		}
 	}
 	s.lead.lastTime = max(s.lead.lastTime, time.Now().UnixMilli())
 	txn.Time = s.lead.lastTime
@@ -220,6 +221,9 @@ func (s *Server) sendWork(to zab.ServerID, w *peerWork) {
 
 // touchSessions tells the leader which clients of this server were heard of.
 func (s *Server) touchSessions() {
+	if s.lead == nil && !s.fence.passed {
+		return // nobody to tell; it is kept until there is
+	}
 	s.pub.RLock()
 	s.touched = s.touched[:0]
 	for _, c := range s.clients {

@@ -65,6 +65,13 @@ func (m *mailbox) take(empty []event) []event {
 	return es
 }
 
+// eventsKeepMax bounds what a flood leaves behind in the mailbox, and
+// sweepPerTick the old versions that an idle server's tree gives up at a time.
+const (
+	eventsKeepMax = 1 << 13
+	sweepPerTick  = 1 << 12
+)
+
 // loop is the goroutine that owns the protocol's state, the tree's writer side
 // and the table of requests. Everything else talks to it through the mailbox.
 func (s *Server) loop() {
@@ -84,6 +91,9 @@ func (s *Server) loop() {
 				s.onEvent(&events[i])
 			}
 			clear(events)
+			if cap(events) > eventsKeepMax {
+				events = nil
+			}
 		}
 		s.drain()
 	}
@@ -113,13 +123,16 @@ func (s *Server) onEvent(e *event) {
 // drain does what the protocol wants done, until it wants nothing, or the
 // server has failed: then nothing more is applied or said.
 func (s *Server) drain() {
+	var taken []*snapshotHandle // handed to the protocol, which may have no use for them
+	defer func() { releaseUnsent(taken) }()
 	for s.ctx.Err() == nil {
 		rd, ok := s.peer.Ready()
-		if !ok {
-			return
-		}
 		for i := range rd.Messages {
 			s.sendZab(&rd.Messages[i])
+		}
+		taken = releaseUnsent(taken)
+		if !ok {
+			return
 		}
 		if rd.Persist != nil {
 			s.writing = rd.Persist
@@ -130,7 +143,9 @@ func (s *Server) drain() {
 			s.onBarrier(b)
 		}
 		for _, w := range rd.SnapshotsWanted {
-			s.peer.SnapshotTaken(w.To, w.Session, &snapshotHandle{snap: s.tree.Load().Snapshot()})
+			h := &snapshotHandle{snap: s.tree.Load().Snapshot()}
+			taken = append(taken, h)
+			s.peer.SnapshotTaken(w.To, w.Session, h)
 		}
 		if rd.Role != nil {
 			s.onRole(rd.Role)
@@ -163,6 +178,8 @@ func (s *Server) onTick() {
 		return
 	}
 	s.housekept = now
+	s.tree.Load().Sweep(sweepPerTick)
+	s.forgetClosed()
 	s.touchSessions()
 	s.expireSessions()
 	s.dropStranded(now)

@@ -46,7 +46,12 @@ type fence struct {
 	passed bool // and applied: the way to the leader is open
 }
 
+// onRequest takes a new submission, unless its connection has ended: its client
+// may have gone on elsewhere in its session, and a write must not overtake that.
 func (s *Server) onRequest(r *submission) {
+	if r.conn != nil && r.conn.isClosed() {
+		return
+	}
 	s.seq++
 	r.seq = s.seq
 	s.requests[r.seq] = r
@@ -68,13 +73,16 @@ func (s *Server) submit(r *submission) {
 // resubmit sends every request whose outcome is unknown, in their order, but
 // for those whose client is gone.
 func (s *Server) resubmit() {
+	s.forgetClosed()
 	for _, r := range slices.SortedFunc(maps.Values(s.requests), func(a, b *submission) int { return cmp.Compare(a.seq, b.seq) }) {
-		if r.conn != nil && r.conn.isClosed() {
-			delete(s.requests, r.seq)
-			continue
-		}
 		s.submit(r)
 	}
+}
+
+// forgetClosed drops requests whose connection has ended: nobody waits for what
+// becomes of them, and without a leader they would pile up.
+func (s *Server) forgetClosed() {
+	maps.DeleteFunc(s.requests, func(_ uint64, r *submission) bool { return r.conn != nil && r.conn.isClosed() })
 }
 
 // openFence asks the leader just joined to forget this server's past.
@@ -139,8 +147,11 @@ func (s *Server) onAnswer(w *peerWork) {
 	}
 }
 
-// finish ends a request that has no entry.
+// finish ends a request that has no entry, once.
 func (s *Server) finish(r *submission, o outcome) {
+	if s.requests[r.seq] != r {
+		return
+	}
 	delete(s.requests, r.seq)
 	if r.done != nil {
 		r.done(o)

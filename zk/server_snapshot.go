@@ -14,6 +14,17 @@ import (
 type snapshotHandle struct {
 	snap *tree.Snapshot
 	once sync.Once
+	sent bool // a link has it; the loop's
+}
+
+// releaseUnsent lets go of the snapshots that no message bore, and returns none.
+func releaseUnsent(hs []*snapshotHandle) []*snapshotHandle {
+	for _, h := range hs {
+		if !h.sent {
+			h.release()
+		}
+	}
+	return hs[:0]
 }
 
 func (h *snapshotHandle) Zxid() zab.Zxid { return zab.Zxid(h.snap.Zxid()) }
