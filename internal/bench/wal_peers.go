@@ -133,7 +133,7 @@ func (e *etcdLog) Append(records [][]byte) error {
 		*e.batch[i].Index = e.next
 		e.batch[i].Data = r
 	}
-	e.state.Commit = proto.Uint64(e.next)
+	e.state.Commit = new(e.next)
 	return e.log.Save(&e.state, e.batch[:len(records)])
 }
 

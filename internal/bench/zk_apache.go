@@ -63,7 +63,7 @@ func (a *apache) configure(i int, members string) error {
 	if err := os.MkdirAll(data, 0o755); err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(data, "myid"), []byte(fmt.Sprint(i+1)), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(data, "myid"), fmt.Append(nil, i+1), 0o644); err != nil {
 		return err
 	}
 	_, port, _ := net.SplitHostPort(a.addrs[i])
