@@ -46,14 +46,6 @@ func outcomeOf(err error) layout.Outcome {
 	return layout.Unknown
 }
 
-// lastSetVersion is the data version that the last operation of a committed multi left.
-func lastSetVersion(results []zk.OpResult) int32 {
-	if len(results) == 0 {
-		return -1
-	}
-	return results[len(results)-1].Stat.Version
-}
-
 // prepareEnsemble creates the znodes that every cluster needs, and returns the cluster's id, which the first broker chooses.
 func prepareEnsemble(ctx context.Context, c *zk.Client, newID func() layout.ID) (string, error) {
 	if err := c.EnsurePath(ctx, "/"); err != nil {
@@ -83,24 +75,6 @@ func prepareEnsemble(ctx context.Context, c *zk.Client, newID func() layout.ID) 
 		if ctx.Err() != nil {
 			return "", ctx.Err()
 		}
-	}
-}
-
-// multi carries out a multi to its end: after an unknown outcome decided says whether it took effect.
-func multi(ctx context.Context, c *zk.Client, ops []layout.Op, decided func() (bool, error)) error {
-	for {
-		_, err := c.Multi(ctx, zkOps(ops)...)
-		if outcomeOf(err) != layout.Unknown || ctx.Err() != nil || c.Err() != nil {
-			return err
-		}
-		done, derr := decided()
-		if derr != nil {
-			return errors.Join(err, derr)
-		}
-		if done {
-			return nil
-		}
-		pause(ctx, zkRetryPause)
 	}
 }
 

@@ -141,7 +141,7 @@ func (t *topicConfig) check(value string) error {
 	if t.values == nil {
 		return nil
 	}
-	for _, v := range strings.Split(value, ",") {
+	for v := range strings.SplitSeq(value, ",") {
 		if !slices.Contains(t.values, strings.TrimSpace(v)) {
 			return fmt.Errorf("configuration %s is %.40q, want %s", t.name, value, strings.Join(t.values, " or "))
 		}

@@ -12,6 +12,7 @@ package mqtest
 
 import (
 	"context"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -138,10 +139,8 @@ func (c *Cluster) WaitLeader(topic string, partition int32, but ...int32) int32 
 	leader := int32(-1)
 	c.wait("a leader of "+topic+"-"+strconv.Itoa(int(partition)), func() bool {
 		leader = c.Leader(topic, partition)
-		for _, b := range but {
-			if leader == b {
-				return false
-			}
+		if slices.Contains(but, leader) {
+			return false
 		}
 		return leader >= 0
 	})
