@@ -29,8 +29,8 @@ type result struct {
 	sending      time.Duration
 	brokerKilled int32
 	serverKilled int64
-	// From the kill of the broker to the first write acknowledged after it, on
-	// any partition, and on one that it led.
+	// From the kill of the broker to the first write sent and acknowledged after
+	// it, on any partition, and on one that it led.
 	brokerFirst, brokerLed time.Duration
 	// From the kill of the ensemble's leader to the first znode written after it.
 	serverFirst time.Duration
@@ -151,7 +151,7 @@ func (d *driver) onAck(r *mq.Record, err error) {
 		}
 		return
 	}
-	if !d.killedAt.IsZero() {
+	if !d.killedAt.IsZero() && r.Timestamp.After(d.killedAt) { // sent after it, too
 		since := time.Since(d.killedAt)
 		if d.res.brokerFirst == 0 {
 			d.res.brokerFirst = since
