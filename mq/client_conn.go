@@ -315,6 +315,13 @@ func (c *clientConn) failed() error {
 	return c.mu.err
 }
 
+// owes reports whether a request is unanswered.
+func (c *clientConn) owes() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.mu.head < len(c.mu.pending)
+}
+
 // overdue reports whether the oldest unanswered request should have been answered by now, and whether it is too late for it.
 func (c *clientConn) overdue(now time.Time) (slow, dead bool) {
 	c.mu.Lock()

@@ -277,6 +277,15 @@ func (p *connPool) newLane() int32 {
 	return firstLane + p.mu.lanes
 }
 
+// interrupt closes those of a lane's connections that owe an answer, so that the next request does not wait behind it.
+func (p *connPool) interrupt(lane int32) {
+	for _, c := range p.conns() {
+		if c.lane == lane && c.owes() {
+			c.fail(fmt.Errorf("%w: interrupted", net.ErrClosed))
+		}
+	}
+}
+
 // closeLane closes a lane's connections. The lane must not be used any more.
 func (p *connPool) closeLane(lane int32) {
 	for _, c := range p.conns() {

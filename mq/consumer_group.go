@@ -308,6 +308,7 @@ func (g *consumerGroup) leave(ctx context.Context) {
 	m := kmsg.NewLeaveGroupRequestMember()
 	m.MemberID = member
 	req.Members = append(req.Members, m)
+	g.c.c.pool.interrupt(g.coordinator.lane) // a join may be waiting for other members
 	_ = g.coordinator.once(ctx, 0, req, func(kmsg.Response) error { return nil })
 	g.set(-1, "")
 }

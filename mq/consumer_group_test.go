@@ -230,6 +230,25 @@ func TestGroupJoinFaults(t *testing.T) {
 	}
 }
 
+// TestGroupCloseWhileJoining closes a member whose join is not answered: it leaves at once.
+func TestGroupCloseWhileJoining(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		f := newFakeCluster(t, 1)
+		f.topic("t", 1)
+		f.hook = func(_ int32, req kmsg.Request) fakeAction {
+			j, ok := req.(*kmsg.JoinGroupRequest)
+			return fakeAction{silent: ok && j.MemberID != ""}
+		}
+		c, err := f.connect().NewConsumer(ConsumerConfig{Group: "g", Topics: []string{"t"}})
+		require.NoError(t, err)
+		synctest.Wait()
+		begin := time.Now()
+		require.NoError(t, c.Close())
+		require.Less(t, time.Since(begin), 100*time.Millisecond)
+		require.Equal(t, 1, f.requests("LeaveGroup"))
+	})
+}
+
 // TestGroupError yields an error that trying again does not cure.
 func TestGroupError(t *testing.T) {
 	bubble(t, func(t *testing.T) {
