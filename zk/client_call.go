@@ -17,6 +17,8 @@ type clientState struct {
 	waiters     []chan struct{} // calls that wait for outstanding to fall
 	refuse      error           // why nothing more is accepted, once closing
 
+	contexts map[<-chan struct{}]*contextWatch // by their Done
+
 	conn          *clientConn // nil without connection
 	writerIdle    bool        // conn's writer waits for Client.wake
 	password      []byte
@@ -76,24 +78,20 @@ func (c *Client) do(ctx context.Context, r *request) error {
 
 // goRequest executes a request, made or failed to be made, asynchronously.
 func (c *Client) goRequest(ctx context.Context, r *request, err error) {
-	if err == nil && ctx.Done() != nil {
-		r.stop = context.AfterFunc(ctx, func() { c.abandonAsync(ctx, r) })
-	}
 	if err == nil {
 		err = c.submit(ctx, r)
 	}
 	if err == nil {
 		return
 	}
-	r.watched = r.stop != nil && !r.stop()
 	r.err = err
 	c.del.add([]item{{r: r}})
 }
 
-// recycle keeps a finished request for another call. One that somebody may still
-// look at is left to the garbage collector.
+// recycle keeps a finished request for another call. One that was abandoned is
+// left to the garbage collector.
 func (c *Client) recycle(r *request) {
-	if r.watched || r.abandoned || r.ready == nil || cap(r.buf) > 64<<10 {
+	if r.abandoned || r.ready == nil || cap(r.buf) > 64<<10 {
 		return
 	}
 	*r = request{buf: r.buf[:0], ready: r.ready}
@@ -120,9 +118,8 @@ func (c *Client) submit(ctx context.Context, r *request) error {
 		c.mu.Unlock()
 		return err
 	}
-	if r.abandoned { // by abandonAsync, just now
-		c.mu.Unlock()
-		return ctx.Err()
+	if r.done != nil {
+		c.watchContextLocked(ctx, r)
 	}
 	wake := c.enqueueLocked(r)
 	c.mu.Unlock()
@@ -174,6 +171,13 @@ func (c *Client) wakeWaiterLocked() {
 // answeredLocked takes a request off the books: whoever called it finishes it.
 func (c *Client) answeredLocked(r *request) {
 	r.phase = phaseAnswered
+	if w := r.context; w != nil {
+		r.context = nil
+		if w.n--; w.n == 0 {
+			w.stop()
+			c.forgetLocked(w)
+		}
+	}
 	c.mu.outstanding--
 	c.wakeWaiterLocked()
 }
@@ -198,18 +202,57 @@ func (c *Client) abandon(r *request) bool {
 	return true
 }
 
-// abandonAsync is abandon for Go: it reports the context's error.
-func (c *Client) abandonAsync(ctx context.Context, r *request) {
-	c.mu.Lock()
-	phase := r.phase
-	r.abandoned = phase != phaseAnswered
-	if phase == phaseAnswered || phase == phaseNew { // submit reports it
-		c.mu.Unlock()
+// contextWatch waits for the end of a context for all asynchronous requests that
+// have it, so that a pipeline does not pay for it at each request.
+type contextWatch struct {
+	ctx  context.Context
+	n    int // requests outstanding
+	stop func() bool
+}
+
+// watchContextLocked makes the end of ctx the end of r.
+func (c *Client) watchContextLocked(ctx context.Context, r *request) {
+	done := ctx.Done()
+	if done == nil {
 		return
 	}
-	report := &request{name: r.name, path: r.path, done: r.done, err: ctx.Err(), unknown: phase == phaseSent && !r.again}
+	w := c.mu.contexts[done]
+	if w == nil {
+		w = &contextWatch{ctx: ctx}
+		w.stop = context.AfterFunc(ctx, func() { c.abandonAll(w) })
+		if c.mu.contexts == nil {
+			c.mu.contexts = make(map[<-chan struct{}]*contextWatch)
+		}
+		c.mu.contexts[done] = w
+	}
+	w.n++
+	r.context = w
+}
+
+// forgetLocked ends a watch on a context that nobody has any more.
+func (c *Client) forgetLocked(w *contextWatch) {
+	if done := w.ctx.Done(); c.mu.contexts[done] == w {
+		delete(c.mu.contexts, done)
+	}
+}
+
+// abandonAll is abandon for Go: it reports the context's error.
+func (c *Client) abandonAll(w *contextWatch) {
+	var reports []item
+	c.mu.Lock()
+	c.forgetLocked(w)
+	for _, r := range []*request{c.mu.sent.head, c.mu.queue.head} {
+		for ; r != nil; r = r.next {
+			if r.context != w || r.abandoned {
+				continue
+			}
+			r.abandoned = true
+			unknown := r.phase == phaseSent && !r.again
+			reports = append(reports, item{r: &request{name: r.name, path: r.path, done: r.done, err: w.ctx.Err(), unknown: unknown}})
+		}
+	}
 	c.mu.Unlock()
-	c.del.add([]item{{r: report}})
+	c.del.add(reports)
 }
 
 // finished adds a finished request to what is to be delivered, unless nobody
@@ -218,7 +261,6 @@ func finished(items []item, r *request) []item {
 	if r.abandoned {
 		return items
 	}
-	r.watched = r.stop != nil && !r.stop()
 	return append(items, item{r: r})
 }
 

@@ -44,9 +44,8 @@ type request struct {
 
 	ready chan struct{}    // capacity 1
 	done  func(r *request) // asynchronous: called instead, on the delivery goroutine
-	stop  func() bool      // ends the watch on an asynchronous request's context
 
-	watched bool // stop came too late: abandonAsync has it
+	context *contextWatch // of an asynchronous request
 
 	err     error // why it failed; an Error from the server, too
 	unknown bool  // see OpError

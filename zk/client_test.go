@@ -166,6 +166,46 @@ func TestClientGoContext(t *testing.T) {
 	})
 }
 
+// TestClientGoSharedContext ends a context that many requests have: theirs end,
+// and no other's.
+func TestClientGoSharedContext(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fakeServers) {
+		c, s := f.connect(ClientConfig{})
+		for range 3 {
+			ctx, cancel := context.WithCancel(t.Context())
+			var ended, unknown, kept int
+			done := func(res OpResult) {
+				ended++
+				if errors.Is(res.Err, ErrConnectionLoss) {
+					unknown++
+				}
+			}
+			for range 2 {
+				c.Go(ctx, DeleteOp("/a", 0), done)
+				c.Go(ctx, GetOp("/a"), done)
+				c.Go(t.Context(), GetOp("/kept"), func(OpResult) { kept++ })
+			}
+			var requests []fakeRequest
+			for range 6 {
+				q, _ := s.next()
+				requests = append(requests, q)
+			}
+			cancel()
+			synctest.Wait()
+			require.Equal(t, []int{4, 2, 0}, []int{ended, unknown, kept})
+			for _, q := range requests {
+				s.send(fakeReply(q.Xid, 1, jute.CodeNoNode))
+			}
+			synctest.Wait()
+			require.Equal(t, []int{4, 2, 2}, []int{ended, unknown, kept})
+			c.mu.Lock()
+			require.Empty(t, c.mu.contexts)
+			c.mu.Unlock()
+		}
+		closeWith(c, s)
+	})
+}
+
 // TestClientGoClosed checks that done is called on a closed client, too.
 func TestClientGoClosed(t *testing.T) {
 	inBubble(t, func(t *testing.T, f *fakeServers) {
