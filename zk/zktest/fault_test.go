@@ -132,7 +132,7 @@ func TestLongHistoryOfLargeWrites(t *testing.T) {
 				e.Kill(id)
 			}
 		}
-		_ = c.Close() // nobody is there to hear it
+		_ = c.Close()                                                            // nobody is there to hear it
 		e.Memory.Delay(zktest.Host(has), zktest.Host(lacks), 5*time.Millisecond) // the queue fills faster than it drains
 		short, stop := context.WithTimeout(ctx, time.Second)
 		defer stop()
