@@ -1,10 +1,8 @@
 package interop
 
 import (
-	"context"
 	"io"
 	"log/slog"
-	"net"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -106,15 +104,6 @@ func startKfake(t testing.TB, brokers int, opts ...kfake.Opt) *kafkaTarget {
 	require.NoError(t, err)
 	t.Cleanup(c.Close)
 	return &kafkaTarget{name: "kfake", seeds: c.ListenAddrs(), brokers: brokers, replication: 1, lacks: map[string]string{}}
-}
-
-// freePort returns a port that was free a moment ago.
-func freePort(t testing.TB) int {
-	t.Helper()
-	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
 }
 
 // eventually waits until ok returns true.
