@@ -7,6 +7,7 @@ import (
 	"github.com/vivarium-go/vivarium/mq/internal/api"
 	"github.com/vivarium-go/vivarium/mq/internal/partition"
 	"github.com/vivarium-go/vivarium/mq/internal/replica"
+	"github.com/vivarium-go/vivarium/wal"
 )
 
 // Read implements api.Partition.
@@ -52,6 +53,10 @@ func (p *hostedPartition) readLog(dst []byte, r *api.Read, upTo int64, res api.R
 		return dst, res
 	case errors.Is(err, partition.ErrClosed):
 		res.Code = api.NotLeaderOrFollower
+		return dst, res
+	case errors.Is(err, wal.ErrCorrupt), errors.Is(err, partition.ErrCorrupt):
+		p.failed(err) // another replica is to lead, and this one to be repaired
+		res.Code = api.KafkaStorageError
 		return dst, res
 	default:
 		p.host.log.Error("reading a partition failed", "topic", p.topic, "partition", p.key.index, "offset", r.Offset, "err", err)

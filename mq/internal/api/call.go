@@ -126,7 +126,7 @@ func (cl *call) decode(body []byte) (err error) {
 
 // begin starts the answer's frame: its size, to be set by end, and the response header.
 func (cl *call) begin() []byte {
-	cl.buf = getBuffer()
+	cl.buf = getBuffer(cl.key == keyFetch)
 	b := append(*cl.buf, 0, 0, 0, 0)
 	b = binary.BigEndian.AppendUint32(b, uint32(cl.corr))
 	if cl.flexible && cl.key != keyApiVersions {
@@ -150,7 +150,7 @@ func (cl *call) reply(resp kmsg.Response) {
 
 // replyNothing is for requests that have no answer: their place in the order is given up.
 func (cl *call) replyNothing() {
-	cl.buf = getBuffer()
+	cl.buf = getBuffer(false)
 	cl.c.finish(cl, cl.inline)
 }
 

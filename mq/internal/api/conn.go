@@ -300,14 +300,26 @@ func (c *conn) send(due []*call) error {
 	return err
 }
 
-// buffers holds response buffers of common sizes.
-var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 512); return &b }}
+// Response buffers are pooled by size, so that a fetch finds one that has room for what the last one read, and a heartbeat does
+// not take it away.
+var (
+	smallBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 512); return &b }}
+	largeBuffers = sync.Pool{New: func() any { b := make([]byte, 0, largeBufferBytes); return &b }}
+)
 
-// bufferKeepBytes is the largest buffer that goes back to the pool.
-const bufferKeepBytes = 2 << 20
+const (
+	// largeBufferBytes is from where on a buffer is a large one.
+	largeBufferBytes = 64 << 10
+	// bufferKeepBytes is the largest buffer that goes back to its pool.
+	bufferKeepBytes = 16 << 20
+)
 
-func getBuffer() *[]byte {
-	b := buffers.Get().(*[]byte)
+func getBuffer(large bool) *[]byte {
+	pool := &smallBuffers
+	if large {
+		pool = &largeBuffers
+	}
+	b := pool.Get().(*[]byte)
 	*b = (*b)[:0]
 	return b
 }
@@ -323,7 +335,11 @@ func putBuffer(b *[]byte) {
 			full[i] = 0xdb
 		}
 	}
-	buffers.Put(b)
+	if cap(*b) >= largeBufferBytes {
+		largeBuffers.Put(b)
+		return
+	}
+	smallBuffers.Put(b)
 }
 
 // poisonBuffers is set by this package's tests.
