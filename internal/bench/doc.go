@@ -36,6 +36,16 @@
 // a disk, and multiplied by the number of cores it is more than what these cores
 // would do, since nothing keeps all of them busy.
 //
+// # What is compared
+//
+// A subject runs only while it is measured; Apache ZooKeeper alone, each server
+// a process, is started once and warmed up (-warm), but for the rows on failover
+// and cold start. "Killed" is SIGKILL for Apache ZooKeeper; a member in this
+// process loses its connections and its disk at once. The file streams of NATS
+// are not synced at each message unless the row says fsync, and kfake replicates
+// nothing. The same client, ours, drives our servers and Apache ZooKeeper; where
+// a line says franz-go, that drives both brokers.
+//
 // Everything is on loopback, in this process but for Apache ZooKeeper, and load
 // and servers share the same cores. A peer that is not installed is left out and
 // its place says so.

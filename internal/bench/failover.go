@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/vivarium-go/vivarium/mq"
@@ -63,8 +64,9 @@ func failover(start func(context.Context, *Env) (coordinator, error)) func(conte
 			return nil, err
 		}
 		run := func(ctx context.Context) (float64, error) {
+			dead := c.leader()
 			begin := time.Now()
-			if err := c.(mortal).kill(c.leader()); err != nil {
+			if err := c.(mortal).kill(dead); err != nil {
 				return 0, err
 			}
 			err := await(ctx, func() error {
@@ -72,7 +74,11 @@ func failover(start func(context.Context, *Env) (coordinator, error)) func(conte
 				defer cancel()
 				return open[0].set(ctx, keys[0], payload(recordBytes))
 			})
-			return millis(begin), err
+			took := millis(begin)
+			if c.leader() == dead {
+				err = errors.Join(err, fmt.Errorf("member %d still leads after its death", dead))
+			}
+			return took, err
 		}
 		return &Bench{Run: run, Close: closeAll}, nil
 	}
