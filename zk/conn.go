@@ -19,6 +19,7 @@ import (
 var (
 	errTreeReplaced  = errors.New("zk: this server's tree was replaced by its leader's")
 	errSlowClient    = errors.New("zk: client does not read what it is sent")
+	errWatchesMany   = errors.New("zk: client watches more than WatchBytesMax allows")
 	errSessionMoved  = errors.New("zk: session has moved to another connection")
 	errSessionClosed = errors.New("zk: session has ended")
 	errStranded      = errors.New("zk: no leader for a third of the session's timeout")
@@ -237,11 +238,19 @@ func (c *conn) append(frame []byte) {
 }
 
 func (c *conn) wroteLocked() {
-	if len(c.output.buf) > c.s.cfg.OutputBytesMax && !c.output.closed {
-		c.output.closed, c.output.closing = true, errSlowClient
-		c.hangUp()
+	if len(c.output.buf) > c.s.cfg.OutputBytesMax {
+		c.cutOffLocked(errSlowClient)
 	}
 	c.output.cond.Broadcast()
+}
+
+// cutOffLocked is close for who holds output.
+func (c *conn) cutOffLocked(why error) {
+	if !c.output.closed {
+		c.output.closed, c.output.closing = true, why
+		c.output.cond.Broadcast()
+		c.hangUp()
+	}
 }
 
 // waitForRoom holds the reader while its client has too much to read.

@@ -97,6 +97,9 @@ func (r *reader) watch(path string, kind watch.Kind) {
 	s.watchesMu.Lock()
 	defer s.watchesMu.Unlock()
 	s.watches.Add(strings.Clone(path), kind, r.c.id)
+	if s.watches.Bytes(r.c.id) > s.cfg.WatchBytesMax {
+		r.c.cutOffLocked(errWatchesMany)
+	}
 }
 
 func (r *reader) exists(body *jute.Reader) jute.Code {

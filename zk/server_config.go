@@ -57,6 +57,7 @@ type Config struct {
 	FrameBytesMax     int // a client's frame (jute.maxbuffer); 1,048,575
 	OutstandingMax    int // requests of all clients that are not answered yet; 1,000
 	OutputBytesMax    int // bytes that a client has not read before it is cut off; 64 MiB
+	WatchBytesMax     int // memory of one connection's watches before it is cut off; 64 MiB
 	ClientCnxnsMax    int // connections from one address, loopback and memory exempt; 60, negative: no limit
 	ConnectionsMax    int // connections in all; 10,000
 	PeerQueueBytesMax int // bytes that a peer has not read, four times as many if it goes on reading, before it starts over; 64 MiB
@@ -104,6 +105,7 @@ func (c Config) withDefaults() (Config, error) {
 	setDefault(&c.FrameBytesMax, defaultFrameBytesMax)
 	setDefault(&c.OutstandingMax, defaultOutstandingMax)
 	setDefault(&c.OutputBytesMax, defaultBytesQueuedMax)
+	setDefault(&c.WatchBytesMax, defaultBytesQueuedMax)
 	setDefault(&c.ClientCnxnsMax, defaultClientCnxnsMax)
 	setDefault(&c.ConnectionsMax, defaultConnectionsMax)
 	setDefault(&c.PeerQueueBytesMax, defaultBytesQueuedMax)
@@ -161,7 +163,7 @@ func (c *Config) validate() error {
 	for name, v := range map[string]int{
 		"InitLimit": c.InitLimit, "SyncLimit": c.SyncLimit, "FrameBytesMax": c.FrameBytesMax, "OutstandingMax": c.OutstandingMax,
 		"OutputBytesMax": c.OutputBytesMax, "ConnectionsMax": c.ConnectionsMax, "PeerQueueBytesMax": c.PeerQueueBytesMax,
-		"SnapCount": c.SnapCount, "SnapBytes": c.SnapBytes, "SnapRetainCount": c.SnapRetainCount, "TickTime": int(c.TickTime),
+		"SnapCount": c.SnapCount, "SnapBytes": c.SnapBytes, "WatchBytesMax": c.WatchBytesMax, "SnapRetainCount": c.SnapRetainCount, "TickTime": int(c.TickTime),
 	} {
 		if v < 0 {
 			fail("%s is negative: %d", name, v)

@@ -272,3 +272,34 @@ func TestShutdownByMany(t *testing.T) {
 		require.NoError(t, e.Close())
 	})
 }
+
+// A connection's watches have a limit; one-shot ones that fired do not count (P16).
+func TestWatchesHaveALimit(t *testing.T) {
+	e := zktest.Start(t, zk.EnsembleConfig{Servers: 1, Server: zk.Config{WatchBytesMax: 100_000}})
+	name := strings.Repeat("x", 900)
+	exists := func(w *wire, i int32) {
+		w.raw(request(i, jute.OpExists, &jute.PathWatchRequest{Path: fmt.Sprintf("/%s%d", name, i), Watch: true}))
+	}
+	fair := newSession(t, e, 1)
+	for i := range int32(300) {
+		exists(fair, i)
+		h, _ := fair.reply()
+		require.Equal(t, i, h.Xid)
+		fair.raw(request(i, jute.OpRemoveWatches, &jute.PathTypeRequest{Path: fmt.Sprintf("/%s%d", name, i), Type: jute.WatcherAny}))
+		h, _ = fair.reply()
+		require.Equal(t, jute.CodeOK, h.Err)
+	}
+	greedy := newSession(t, e, 1)
+	for i := range int32(90) {
+		exists(greedy, i)
+		h, _ := greedy.reply()
+		require.Equal(t, i, h.Xid)
+	}
+	for i := range int32(20) {
+		exists(greedy, 90+i)
+		if _, err := greedy.tryFrame(); err != nil {
+			return
+		}
+	}
+	t.Fatal("not cut off")
+}

@@ -49,6 +49,7 @@ func (k Kind) modes() modes {
 type Table[ID cmp.Ordered] struct {
 	paths     map[string][]watcher[ID]   // ordered by id, never empty
 	watchers  map[ID]map[string]struct{} // never empty
+	bytes     map[ID]int                 // of watchers' paths, see Bytes
 	recursive int                        // recursive watches; 0: no parent needs looking at
 }
 
@@ -61,7 +62,7 @@ func compareID[ID cmp.Ordered](w watcher[ID], id ID) int { return cmp.Compare(w.
 
 // New returns an empty table.
 func New[ID cmp.Ordered]() *Table[ID] {
-	return &Table[ID]{paths: map[string][]watcher[ID]{}, watchers: map[ID]map[string]struct{}{}}
+	return &Table[ID]{paths: map[string][]watcher[ID]{}, watchers: map[ID]map[string]struct{}{}, bytes: map[ID]int{}}
 }
 
 // Add arms a watch and reports whether it was not armed already. An unknown kind arms nothing. path is kept.
@@ -78,6 +79,7 @@ func (t *Table[ID]) Add(path string, kind Kind, id ID) bool {
 			t.watchers[id] = map[string]struct{}{}
 		}
 		t.watchers[id][path] = struct{}{}
+		t.bytes[id] += len(path) + pathOverhead
 	} else {
 		if list[i].on&m != 0 {
 			return false
@@ -166,8 +168,10 @@ func (t *Table[ID]) shrink(path string, list []watcher[ID], n int) {
 func (t *Table[ID]) forget(path string, id ID) {
 	set := t.watchers[id]
 	delete(set, path)
+	t.bytes[id] -= len(path) + pathOverhead
 	if len(set) == 0 {
 		delete(t.watchers, id)
+		delete(t.bytes, id)
 	}
 }
 
@@ -249,6 +253,12 @@ func (t *Table[ID]) Stats() Stats {
 
 // Len returns the number of watches that one watcher has, counted by path.
 func (t *Table[ID]) Len(id ID) int { return len(t.watchers[id]) }
+
+// pathOverhead is about what the table needs for a path beside its characters.
+const pathOverhead = 128
+
+// Bytes returns about how much memory one watcher's watches take.
+func (t *Table[ID]) Bytes(id ID) int { return t.bytes[id] }
 
 // ByPath calls f for each path that is watched, in order, with its watchers in order. f must not change the table or keep ids.
 func (t *Table[ID]) ByPath(f func(path string, ids []ID)) {
