@@ -327,12 +327,13 @@ func (b *Broker) Shutdown(ctx context.Context) error {
 // session times out. It returns when no goroutine and no file of the broker is left.
 func (b *Broker) Close() error { return b.end(ErrClosed, false) }
 
-// Drop breaks every connection at once without ending the broker: from here on nothing it does reaches anybody. What follows is
+// drop breaks every connection at once without ending the broker: from here on nothing it does reaches anybody. What follows is
 // Close.
 func (b *Broker) drop() {
 	if b.server != nil {
 		b.server.Drop()
 	}
+	b.cancel() // or the session's end would begin a new life
 	if life := b.live.Load(); life != nil {
 		life.zk.Abandon()
 	}
