@@ -55,7 +55,7 @@ func newLog(dir string, cfg Config) (*Log, error) {
 	if l.segmentBytes < segmentBytesMin || l.segmentBytes > segmentBytesMax {
 		return nil, fmt.Errorf("wal: SegmentBytes is %d; it must be from %d to %d, or 0", cfg.SegmentBytes, segmentBytesMin, int64(segmentBytesMax))
 	}
-	if _, mem := l.fs.(*vfs.Mem); l.prealloc == 0 && !mem {
+	if l.prealloc == 0 && !vfs.InMemory(l.fs) {
 		l.prealloc = preallocDefault
 	}
 	if l.flusher == nil {

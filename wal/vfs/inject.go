@@ -86,6 +86,20 @@ type injectFS struct {
 	hook func(Op) error
 }
 
+// InMemory says whether fsys is a *Mem, or one behind Inject: a disk that has
+// no use for zeros written ahead, or for a cache to be dropped.
+func InMemory(fsys FS) bool {
+	for {
+		i, ok := fsys.(*injectFS)
+		if !ok {
+			break
+		}
+		fsys = i.fsys
+	}
+	_, ok := fsys.(*Mem)
+	return ok
+}
+
 func (i *injectFS) fail(op Op) error {
 	if err := i.hook(op); err != nil {
 		return &fs.PathError{Op: op.Kind.String(), Path: op.Name, Err: err}
