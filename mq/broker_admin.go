@@ -194,16 +194,21 @@ func (a *brokerAdmin) DeleteTopic(ctx context.Context, topic string) api.Outcome
 func (a *brokerAdmin) AlterConfig(ctx context.Context, topic string, changes map[string]*string, replace, validateOnly bool) api.Outcome {
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
-	if a.Image().Topics[topic] == nil {
-		return api.Outcome{Code: api.UnknownTopicOrPartition}
-	}
 	life := a.b.live.Load()
 	if life == nil {
 		return api.Outcome{Code: api.NotController}
 	}
 	path := layout.TopicConfigPath(topic)
+	if a.Image().Topics[topic] == nil { // perhaps only not yet: another broker may have just created it
+		if err := life.zk.Sync(ctx, path); err != nil {
+			return api.Outcome{Code: api.RequestTimedOut, Text: err.Error()}
+		}
+	}
 	for {
 		data, st, err := life.zk.Get(ctx, path)
+		if errors.Is(err, zk.ErrNoNode) {
+			return api.Outcome{Code: api.UnknownTopicOrPartition}
+		}
 		var config map[string]string
 		if err == nil {
 			config, err = layout.DecodeConfig(data)
@@ -248,7 +253,7 @@ func (a *brokerAdmin) awaitConfig(ctx context.Context, topic string, want map[st
 	defer cancel()
 	_ = a.b.awaitImage(ctx, func(img *meta.Image) bool {
 		t := img.Topics[topic]
-		return t == nil || maps.Equal(t.Config, want)
+		return t != nil && maps.Equal(t.Config, want)
 	})
 }
 
