@@ -34,7 +34,7 @@ var layers = map[string][]string{
 // exactly are the entries above that do not cover what lies below them.
 var exactly = []string{"zk", "wal", "mq", "mq/mqtest", "zk/zktest", "zk/recipes", "wal/vfs"}
 
-// pure packages are values in, values out (ARCHITECTURE in each DESIGN.md): no
+// pure packages are values in, values out: no
 // clock, no socket, no file, no goroutine, no lock but atomics.
 var pure = []string{
 	"zk/internal/jute", "zk/internal/tree", "zk/internal/session", "zk/internal/watch", "zk/internal/zab",

@@ -48,7 +48,7 @@ type api struct {
 // records. It is as much as an assignment of 50,000 partitions takes.
 const apiRequestBytesMax = 4 << 20
 
-// apis is the table of what is served. Where versions end, so does what Kafka 2.8 speaks (KAFKA.md 1.2).
+// apis is the table of what is served. Where versions end, so does what Kafka 2.8 speaks.
 var apis = map[int16]*api{
 	keyProduce:                 {min: 3, max: 9, requestBytesMax: -1, handle: (*Server).produce},
 	keyFetch:                   {min: 4, max: 12, internal: 15, handle: (*Server).fetch},

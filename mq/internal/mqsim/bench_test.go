@@ -49,7 +49,7 @@ type benchBroker struct {
 
 func (n *bench) printf(format string, args ...any) { fmt.Fprintf(&n.out, format+"\n", args...) }
 
-// TestScripts tells the stories of RELIABILITY's catalogue, one a file.
+// TestScripts tells the stories that broke other systems, one a file.
 func TestScripts(t *testing.T) {
 	script.Walk(t, "testdata", func(t *testing.T, file string) {
 		var n *bench

@@ -247,7 +247,7 @@ func removeFile(fsys vfs.FS, name string) error {
 }
 
 // Remove deletes a partition's directory, which nobody has open. What was
-// removed is gone for good; see ARCHITECTURE.md R12 for when that is allowed.
+// removed is gone for good; see R12 in mq/DESIGN.md for when that is allowed.
 func Remove(fsys vfs.FS, dir string) error {
 	logs := filepath.Join(dir, logDir)
 	for _, d := range []string{logs, dir} {

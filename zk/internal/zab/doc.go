@@ -118,7 +118,7 @@
 //
 // # Tests
 //
-// Scripts in testdata tell the stories of RELIABILITY.md by their ids. TestSim runs ensembles of 1, 3 and 5
+// Scripts in testdata tell the stories that broke other systems, by their ids. TestSim runs ensembles of 1, 3 and 5
 // under message, crash, disk, wipe and partition faults with all invariants after every step
 // (siminvariants_test.go), then demands that a healed majority and then everybody converge. TestMutants puts
 // known bugs back (testdata/mutants) and demands that the simulator sees their outcome.
