@@ -129,7 +129,8 @@ func (l *leadership) isCurrent(a admitted) bool {
 	return a.work.Nonce == 0 || o != nil && o.nonce == a.work.Nonce
 }
 
-// tryAdmit returns false if the protocol's queue is full.
+// tryAdmit returns false if the protocol's queue is full, or this server has to
+// apply more before it can answer.
 func (s *Server) tryAdmit(from zab.ServerID, w *peerWork) bool {
 	switch w.Kind {
 	case workWrite:
@@ -141,7 +142,11 @@ func (s *Server) tryAdmit(from zab.ServerID, w *peerWork) bool {
 			delete(s.lead.barriers, s.lead.token) // no leader any more: asked again of the next one
 		}
 	case workAttach:
-		s.reply(from, w, peerWork{Kind: workAttached, Timeout: s.attach(from, w.Session)})
+		timeout, decided := s.attach(from, w.Session)
+		if !decided {
+			return false
+		}
+		s.reply(from, w, peerWork{Kind: workAttached, Timeout: timeout})
 	case workTouch:
 		now := s.now()
 		for _, id := range w.Sessions {
@@ -152,13 +157,19 @@ func (s *Server) tryAdmit(from zab.ServerID, w *peerWork) bool {
 }
 
 // attach moves a session to a server and returns its timeout, 0 if it is gone.
-func (s *Server) attach(to zab.ServerID, id int64) int32 {
+// Followers may have applied what this leader's own disk is still busy with, so
+// of a session unknown here nothing is decided before all that is known to be
+// committed is applied.
+func (s *Server) attach(to zab.ServerID, id int64) (timeout int32, decided bool) {
 	e, ok := s.tree.Load().Session(id)
+	if !ok && s.applied < s.peer.Status().Committed {
+		return 0, false
+	}
 	if !ok || !s.lead.sessions.Touch(id, s.now()) {
-		return 0
+		return 0, true
 	}
 	s.lead.owners[id] = to
-	return e.Timeout
+	return e.Timeout, true
 }
 
 // admitWrite resolves what the entry must not depend on (R5), and proposes it.
