@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"time"
 
@@ -57,7 +58,19 @@ func (s *Server) serveClient(nc net.Conn) {
 	c.close(err)
 	s.unregister(c)
 	c.abandonQueue()
-	c.log.Debug("client gone", "session", sessionID(c.session), "err", c.closeReason())
+	why := c.closeReason()
+	c.log.Log(s.ctx, farewellLevel(why), "client gone", "session", sessionID(c.session), "err", why)
+}
+
+// farewellLevel says who wants to know why a connection ended: an operator, if
+// the client broke the protocol or was cut off for not reading.
+func farewellLevel(why error) slog.Level {
+	for _, fault := range []error{errClientFrame, jute.ErrMalformed, errUnknownOp, errSlowClient} {
+		if errors.Is(why, fault) {
+			return slog.LevelWarn
+		}
+	}
+	return slog.LevelDebug
 }
 
 func (s *Server) serveConn(c *conn) error {

@@ -5,9 +5,11 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -156,7 +158,8 @@ func TestSessionRefusals(t *testing.T) {
 
 // Bad input gets its error or an end, and harms nobody else (S4, S5).
 func TestHostileFrames(t *testing.T) {
-	e := zktest.Start(t, zk.EnsembleConfig{Servers: 1})
+	var log warnings
+	e := zktest.Start(t, zk.EnsembleConfig{Servers: 1, Logger: slog.New(&log)})
 	good := newSession(t, e, 1)
 	for name, bytes := range map[string][]byte{
 		"negative length":      {0xff, 0xff, 0xff, 0xff},
@@ -189,7 +192,16 @@ func TestHostileFrames(t *testing.T) {
 	good.raw(request(1, jute.OpExists, &jute.PathWatchRequest{Path: "/"}))
 	h, _ := good.reply()
 	require.Equal(t, jute.CodeOK, h.Err)
+	require.Eventually(t, func() bool { return log.count.Load() == 7+3 }, 10*time.Second, time.Millisecond, "one line each")
 }
+
+// warnings counts what an operator is told.
+type warnings struct{ count atomic.Int32 }
+
+func (w *warnings) Enabled(_ context.Context, l slog.Level) bool { return l >= slog.LevelWarn }
+func (w *warnings) Handle(context.Context, slog.Record) error    { w.count.Add(1); return nil }
+func (w *warnings) WithAttrs([]slog.Attr) slog.Handler           { return w }
+func (w *warnings) WithGroup(string) slog.Handler                { return w }
 
 // An undecodable body is answered -5 and takes no zxid; an unknown operation is
 // answered -6, and that is the end.
