@@ -282,7 +282,8 @@ func (p *Partition) appendFollowing(epoch int32, records []byte, s *Settings) er
 		return nil
 	}
 	p.headers, p.records = p.headers[:0], p.records[:0]
-	next, latest := p.leo.Load(), p.state().epochs.latest()
+	next := p.leo.Load()
+	latest := p.state().epochs.truncateEnd(next).latest() // of those with records
 	for rest := records; len(rest) > 0; {
 		h, b, after, err := batch.Cut(rest)
 		if err != nil {

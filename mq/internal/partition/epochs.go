@@ -21,13 +21,16 @@ func (e epochs) latest() int32 {
 }
 
 // assign records that epoch begins at start, unless it is the latest already.
-// Epochs that turn out to have nothing in them go. The caller has made sure that
-// epoch >= latest.
+// Epochs that turn out to have nothing in them go, later ones too: a replica may
+// have led in an epoch, appended nothing, and now follow a leader whose records
+// of an earlier epoch go on here. The caller has made sure that epoch is not
+// below the latest of the others.
 func (e epochs) assign(epoch int32, start int64) epochs {
+	e = e.truncateEnd(start)
 	if len(e) > 0 && e.latest() == epoch {
 		return e
 	}
-	return append(e.truncateEnd(start), epochStart{epoch, start})
+	return append(e, epochStart{epoch, start})
 }
 
 // truncateEnd forgets the epochs that begin at end or later.

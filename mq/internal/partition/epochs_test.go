@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/vivarium-go/vivarium/mq/internal/batch"
 	"github.com/vivarium-go/vivarium/wal/vfs"
 )
 
@@ -62,6 +63,35 @@ func TestEndOffsetFor(t *testing.T) {
 	require.EqualValues(t, 20, end)
 	ask(5, 5, 20)
 	ask(7, -1, -1)
+}
+
+// A replica led in an epoch and appended nothing. The leader that it follows now
+// has records of an earlier epoch behind its end: they are taken, and the empty
+// epoch goes.
+func TestEmptyEpochGivesWay(t *testing.T) {
+	leader, b := newBench(t, vfs.NewMem(), nil), newBench(t, vfs.NewMem(), nil)
+	leader.lead(3)
+	leader.add(3, plain(10, 1, 0))
+	leader.add(3, plain(10, 1, 0))
+	all, err := leader.Read(nil, 0, 1<<20, leader.LEO())
+	require.NoError(t, err)
+	_, _, rest, err := batch.Cut(all)
+	require.NoError(t, err)
+
+	b.follow(3)
+	_, err = b.AppendAsFollower(3, all[:len(all)-len(rest)])
+	require.NoError(t, err)
+	b.lead(4)
+	require.EqualValues(t, 4, b.LatestEpoch())
+	b.follow(6)
+	_, err = b.AppendAsFollower(6, rest)
+	require.NoError(t, err)
+	require.EqualValues(t, 20, b.LEO())
+	require.EqualValues(t, 3, b.LatestEpoch())
+	epoch, end := b.EndOffsetFor(3)
+	require.EqualValues(t, 3, epoch)
+	require.EqualValues(t, 20, end)
+	b.sameAsReplay()
 }
 
 // TestEpochsSurviveTheirCheckpoint is K16: without the checkpoint, or with a

@@ -61,9 +61,9 @@ func (s *state) apply(h *batch.Header, b []byte) error {
 	if h.BaseOffset < s.end {
 		return fmt.Errorf("%w: batch at offset %d before the log end %d", ErrCorrupt, h.BaseOffset, s.end)
 	}
-	if h.LeaderEpoch < s.epochs.latest() {
+	if latest := s.epochs.truncateEnd(s.end).latest(); h.LeaderEpoch < latest {
 		return fmt.Errorf("%w: batch at offset %d of leader epoch %d after epoch %d",
-			ErrCorrupt, h.BaseOffset, h.LeaderEpoch, s.epochs.latest())
+			ErrCorrupt, h.BaseOffset, h.LeaderEpoch, latest)
 	}
 	var m batch.Marker
 	if h.IsControl() {
