@@ -17,6 +17,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/vivarium-go/vivarium/internal/memnet"
+	"github.com/vivarium-go/vivarium/mq/internal/group"
 	"github.com/vivarium-go/vivarium/mq/internal/layout"
 	"github.com/vivarium-go/vivarium/mq/internal/meta"
 )
@@ -71,6 +72,43 @@ func (p *fakePartition) Read(dst []byte, r *Read) ([]byte, ReadResult) {
 func (p *fakePartition) Watch(*Waiter, bool) {}
 func (p *fakePartition) Unwatch(*Waiter)     {}
 
+// fakeMembers keeps what it is given, and answers a sync with it.
+type fakeMembers struct {
+	Members
+	metadata []byte
+}
+
+func (f *fakeMembers) Join(_ string, j group.Join, done func(group.JoinReply)) {
+	f.metadata = j.Protocols[0].Metadata
+	done(group.JoinReply{MemberID: j.MemberID})
+}
+
+func (f *fakeMembers) Sync(_ string, s group.Sync, done func(group.SyncReply)) {
+	if len(s.Assignments) > 0 {
+		f.metadata = append(s.Assignments[0].Data, f.metadata...)
+	}
+	done(group.SyncReply{Assignment: f.metadata})
+}
+
+// What a member says of itself outlives its request, whose frame the next one overwrites.
+func TestMemberBytesAreKept(t *testing.T) {
+	t.Parallel()
+	dial, _ := startFake(t, nil)
+	c := dial()
+	join := kmsg.NewPtrJoinGroupRequest()
+	join.Group, join.MemberID = "g", "m"
+	join.Protocols = []kmsg.JoinGroupRequestProtocol{{Metadata: bytes.Repeat([]byte{1}, 100)}}
+	exchange(t, c, join)
+	lead := kmsg.NewPtrSyncGroupRequest()
+	lead.Group = "g"
+	lead.GroupAssignment = []kmsg.SyncGroupRequestGroupAssignment{{MemberAssignment: bytes.Repeat([]byte{2}, 100)}}
+	exchange(t, c, lead)
+	follow := kmsg.NewPtrSyncGroupRequest()
+	follow.Group = string(bytes.Repeat([]byte("g"), 300))
+	resp := exchange(t, c, follow).(*kmsg.SyncGroupResponse)
+	require.Equal(t, append(bytes.Repeat([]byte{2}, 100), bytes.Repeat([]byte{1}, 100)...), resp.MemberAssignment)
+}
+
 // startFake serves a fake backend, and returns how to connect to it and what it logs.
 func startFake(t *testing.T, data []byte) (dial func() net.Conn, logged *bytes.Buffer) {
 	t.Helper()
@@ -80,7 +118,7 @@ func startFake(t *testing.T, data []byte) (dial func() net.Conn, logged *bytes.B
 	s := New(Config{
 		RequestBytesMax: 1 << 20, FetchBytesMax: 1 << 20, ConnectionsMax: 10, InFlightMax: 10, QueuedBytesMax: 2 << 20,
 		IdleMax: time.Minute, StallMax: time.Minute, Logger: slog.New(slog.NewTextHandler(logged, nil)),
-	}, Backend{Metadata: f, Logs: f})
+	}, Backend{Metadata: f, Logs: f, Members: &fakeMembers{}})
 	nw := memnet.New()
 	l, err := nw.Listen(t.Context(), "tcp", "b:9092")
 	require.NoError(t, err)

@@ -107,7 +107,8 @@ func skipTags(b []byte) ([]byte, error) {
 	return b, nil
 }
 
-// decode reads the request's body. Produce and Fetch alias the frame; everything else is copied out of it.
+// decode reads the request's body. Bytes alias the frame, which the next request overwrites, and so do the strings of Produce and
+// Fetch: who keeps them copies them.
 func (cl *call) decode(body []byte) (err error) {
 	defer func() {
 		if p := recover(); p != nil {

@@ -1,6 +1,8 @@
 package api
 
 import (
+	"bytes"
+
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/vivarium-go/vivarium/mq/internal/group"
@@ -36,7 +38,7 @@ func (s *Server) joinGroup(cl *call) {
 		ProtocolType: req.ProtocolType, Protocols: make([]group.Protocol, len(req.Protocols)),
 	}
 	for i := range req.Protocols {
-		j.Protocols[i] = group.Protocol{Name: req.Protocols[i].Name, Metadata: req.Protocols[i].Metadata}
+		j.Protocols[i] = group.Protocol{Name: req.Protocols[i].Name, Metadata: bytes.Clone(req.Protocols[i].Metadata)}
 	}
 	if j.MemberID == "" {
 		j.NewMemberID = s.backend.Members.NewMemberID(cl.clientID)

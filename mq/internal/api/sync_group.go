@@ -1,6 +1,8 @@
 package api
 
 import (
+	"bytes"
+
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/vivarium-go/vivarium/mq/internal/group"
@@ -15,7 +17,7 @@ func (s *Server) syncGroup(cl *call) {
 	}
 	for i := range req.GroupAssignment {
 		a := &req.GroupAssignment[i]
-		sy.Assignments = append(sy.Assignments, group.Assignment{MemberID: a.MemberID, Data: a.MemberAssignment})
+		sy.Assignments = append(sy.Assignments, group.Assignment{MemberID: a.MemberID, Data: bytes.Clone(a.MemberAssignment)})
 	}
 	cl.inline = false
 	s.backend.Members.Sync(req.Group, sy, func(r group.SyncReply) {
