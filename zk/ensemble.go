@@ -30,6 +30,10 @@ type EnsembleConfig struct {
 	// Empty: memory.
 	DataDir string
 	FS      vfs.FS // the disk that DataDir is on; nil: the operating system's
+	// DiskHook is called before each operation on the disk of a server, memory or
+	// not, by several goroutines at once. It may take its time; an error is the
+	// operation's. It is for tests. Nil: disks are what they are.
+	DiskHook func(id int64, op vfs.Op) error
 	// Clients says where a server hears its clients. Nil: see Network.
 	Clients func(id int64) []Endpoint
 	// Server is what every server's configuration begins as: limits and times.
@@ -42,8 +46,9 @@ type EnsembleConfig struct {
 // Ensemble is a running ensemble of this process. Its methods are safe for
 // concurrent use, but for several of Kill, Stop and Restart on one server.
 type Ensemble struct {
-	network Network
-	log     *slog.Logger
+	network  Network
+	log      *slog.Logger
+	diskHook func(id int64, op vfs.Op) error // may be nil
 
 	mu      sync.Mutex
 	members map[int64]*member
@@ -87,7 +92,8 @@ func StartEnsemble(ctx context.Context, cfg EnsembleConfig) (*Ensemble, error) {
 		cfg.Seed = rand.Uint64()
 	}
 	e := &Ensemble{
-		network: cfg.Network, log: cfg.Logger, members: make(map[int64]*member), rng: rand.New(rand.NewPCG(cfg.Seed, 0)),
+		network: cfg.Network, log: cfg.Logger, diskHook: cfg.DiskHook,
+		members: make(map[int64]*member), rng: rand.New(rand.NewPCG(cfg.Seed, 0)),
 	}
 	if err := e.arrange(ctx, &cfg); err != nil {
 		return nil, errors.Join(err, e.Close())
@@ -222,7 +228,12 @@ func (e *Ensemble) start(ctx context.Context, id int64) error {
 	}
 	killed := new(atomic.Bool)
 	cfg.killed = killed
-	cfg.FS = vfs.Inject(fs, func(vfs.Op) error {
+	cfg.FS = vfs.Inject(fs, func(op vfs.Op) error {
+		if e.diskHook != nil {
+			if err := e.diskHook(id, op); err != nil {
+				return err
+			}
+		}
 		if killed.Load() {
 			return errKilled
 		}
