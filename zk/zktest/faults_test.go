@@ -119,7 +119,9 @@ func TestCutOff(t *testing.T) {
 func TestDisks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e, ctx := zktest.Start(t), minute(t)
-		c := e.Connect()
+		leader := e.Leader()
+		c := e.ConnectTo(leader)
+		one, two := leader%3+1, (leader+1)%3+1
 		took := func() time.Duration {
 			start := time.Now()
 			_, err := c.Create(ctx, "/n-", nil, zk.PersistentSequential)
@@ -127,22 +129,22 @@ func TestDisks(t *testing.T) {
 			return time.Since(start)
 		}
 		const slow = 50 * time.Millisecond
-		e.SlowDisk(1, slow)
+		e.SlowDisk(one, slow)
 		require.Less(t, took(), slow, "two are a majority")
-		e.SlowDisk(2, slow)
+		e.SlowDisk(two, slow)
 		require.GreaterOrEqual(t, took(), slow)
 		e.Heal()
 		took() // behind what the slow disks still do
 		require.Less(t, took(), slow)
 
 		full := errors.New("disk full")
-		e.FailDisk(3, full)
+		e.FailDisk(one, full)
 		took()
-		<-e.Server(3).Done()
-		require.ErrorIs(t, e.Server(3).Err(), full)
+		<-e.Server(one).Done()
+		require.ErrorIs(t, e.Server(one).Err(), full)
 		took()
-		e.FailDisk(3, nil)
-		e.Restart(3)
-		require.NoError(t, e.ConnectTo(3).Sync(ctx, "/"))
+		e.FailDisk(one, nil)
+		e.Restart(one)
+		require.NoError(t, e.ConnectTo(one).Sync(ctx, "/"))
 	})
 }
