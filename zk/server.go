@@ -1,6 +1,7 @@
 package zk
 
 import (
+	"cmp"
 	"context"
 	crand "crypto/rand"
 	"encoding/binary"
@@ -162,7 +163,7 @@ func (s *Server) recover() error {
 	}
 	s.tree.Store(tree.New(s.treeConfig()))
 	store, rec, err := txnlog.Open(txnlog.Config{
-		FS: s.cfg.FS, Dir: s.cfg.DataDir, ID: zab.ServerID(s.cfg.ID), Logger: s.log, Restore: s.restore,
+		FS: s.cfg.FS, Dir: s.cfg.DataDir, LogDir: s.cfg.DataLogDir, ID: zab.ServerID(s.cfg.ID), Logger: s.log, Restore: s.restore,
 	})
 	if err != nil {
 		return err
@@ -224,9 +225,10 @@ func (s *Server) listen(ctx context.Context) error {
 		if spec.ID != s.cfg.ID || len(s.cfg.Servers) == 1 {
 			continue
 		}
-		l, err := s.cfg.Peers.Listen(ctx, "tcp", spec.Peer)
+		address := cmp.Or(s.cfg.PeerListen, spec.Peer)
+		l, err := s.cfg.Peers.Listen(ctx, "tcp", address)
 		if err != nil {
-			return fmt.Errorf("zk: peer address %s: %w", spec.Peer, err)
+			return fmt.Errorf("zk: peer address %s: %w", address, err)
 		}
 		s.listeners = append(s.listeners, l)
 	}

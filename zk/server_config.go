@@ -1,7 +1,9 @@
 package zk
 
 import (
+	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -15,10 +17,21 @@ import (
 	"github.com/vivarium-go/vivarium/wal/vfs"
 )
 
-// ServerSpec is one server of an ensemble as the others know it.
+// ServerSpec is one server of an ensemble as the others know it: a line
+// server.N=host:port:port[:role];client of zoo.cfg.
 type ServerSpec struct {
-	ID   int64  // myid, 1 to 254
-	Peer string // host:port at which it hears its peers
+	ID       int64         // myid, 1 to 254
+	Peer     string        // host:port at which it hears its peers
+	Election string        // host:port of ZooKeeper's election, kept for what reads the configuration: peers here use Peer for all
+	More     []PeerAddress // further addresses of the same server, tried in turn
+	Observer bool          // it serves clients, but has no vote and no part in any quorum
+	Client   string        // host:port at which it hears clients, kept for what reads the configuration
+
+	// Group and Weight make quorums hierarchical, as group.N and weight.N of
+	// zoo.cfg do, if every participant has a Group: a quorum is then more than half
+	// of the weight in more than half of the groups that have any. A server of weight
+	// 0 never leads. Without groups, 0, all participants have one vote each.
+	Group, Weight int64
 }
 
 // Endpoint is an address at which a server hears its clients. A server may have
@@ -36,9 +49,33 @@ type Config struct {
 	Servers []ServerSpec // the whole ensemble, the same on every server
 	Clients []Endpoint   // where clients are heard
 	Peers   Network      // how peers reach one another; nil: TCP
+	// PeerListen is where this server hears its peers, host:port, if that is not
+	// its Peer address in Servers (quorumListenOnAllIPs).
+	PeerListen string
+
+	// ReconfigEnabled permits changes of the ensemble while it runs. Servers then is
+	// only what the ensemble began as, or whom a new server asks to be let in: what
+	// counts is in the history. A server that nobody has heard of may join as a
+	// learner; it gets a vote by a reconfiguration.
+	ReconfigEnabled bool
+	// Standalone says that a server alone in its configuration is no ensemble
+	// (standaloneEnabled of zoo.cfg): it cannot be reconfigured, and no ensemble can
+	// be made smaller than two participants.
+	Standalone bool
+
+	// PeerTLS encrypts connections between servers. Both sides show a certificate,
+	// which must be valid for the host of the server's address in the
+	// configuration. RootCAs, ClientCAs and Certificates (or their callbacks) are the
+	// caller's; ServerName and ClientAuth are set here.
+	PeerTLS *tls.Config
+	// PeerSecret, the same on every server, is what peers prove to each other that
+	// they know, without showing it. It authenticates; it does not encrypt.
+	PeerSecret []byte
 
 	// DataDir holds what the server must not forget. Empty: memory.
 	DataDir string
+	// DataLogDir holds the transaction log, on the same FS. Empty: DataDir does.
+	DataLogDir string
 	// FS is the disk that DataDir is on. Nil: the operating system's, or memory
 	// without a DataDir.
 	FS vfs.FS
@@ -64,6 +101,10 @@ type Config struct {
 	SnapCount         int // writes between snapshots; 100,000
 	SnapBytes         int // bytes of writes between snapshots, which a restart reads into memory; 128 MiB
 	SnapRetainCount   int // snapshots kept; 3
+
+	// PurgeInterval is the time between two removals of older snapshots and of the
+	// log below them. 0: after each snapshot; negative: never.
+	PurgeInterval time.Duration
 
 	killed *atomic.Bool // what is written from now on is not on the disk that a restart finds; may be nil
 
@@ -148,8 +189,10 @@ func (c *Config) validate() error {
 			fail("server id %d is there twice", s.ID)
 		}
 		seen[s.ID] = true
-		if err := c.checkAddress(c.Peers, s.Peer); err != nil && s.ID == c.ID {
-			fail("server %d: peer address %q: %w", s.ID, s.Peer, err)
+		if address := cmp.Or(c.PeerListen, s.Peer); s.ID == c.ID {
+			if err := c.checkAddress(c.Peers, address); err != nil {
+				fail("server %d: peer address %q: %w", s.ID, address, err)
+			}
 		}
 	}
 	if !seen[c.ID] {

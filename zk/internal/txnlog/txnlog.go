@@ -2,6 +2,7 @@ package txnlog
 
 import (
 	"bufio"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -35,6 +36,7 @@ const epochsFormat = "accepted=%d\ncurrent=%d\nvoter=%t\n"
 type Config struct {
 	FS     vfs.FS
 	Dir    string
+	LogDir string // holds log/; empty: Dir does
 	ID     zab.ServerID
 	Logger *slog.Logger
 
@@ -101,7 +103,7 @@ func Open(cfg Config) (s *Store, rec zab.Recovered, err error) {
 	if rec, err = s.recoverEpochs(); err != nil {
 		return s, rec, err
 	}
-	s.log, err = wal.Open(s.path(logDir), wal.Config{FS: cfg.FS, Logger: cfg.Logger, NoLock: true})
+	s.log, err = wal.Open(filepath.Join(cmp.Or(cfg.LogDir, cfg.Dir), logDir), wal.Config{FS: cfg.FS, Logger: cfg.Logger, NoLock: true})
 	if err != nil {
 		return s, rec, err
 	}
