@@ -72,16 +72,27 @@ func (l *Log) Append(recs ...Record) error {
 		return nil
 	}
 	l.mu.Lock()
+	err := l.appendLocked(recs, false)
+	l.mu.Unlock()
+	return err
+}
+
+// appendLocked is Append; it lets go of the lock meanwhile. With number it gives
+// the records their keys, from Next on.
+func (l *Log) appendLocked(recs []Record, number bool) error {
 	for (l.writing || l.exclusive) && l.err == nil && !l.closed {
 		l.writeCond.Wait()
 	}
 	if err := l.usableLocked(); err != nil {
-		l.mu.Unlock()
 		return err
+	}
+	if number {
+		for i := range recs {
+			recs[i].Key = l.next + uint64(i)
+		}
 	}
 	payload, err := checkRecords(recs, l.next)
 	if err != nil {
-		l.mu.Unlock()
 		return err
 	}
 	l.writing = true
@@ -115,7 +126,6 @@ func (l *Log) Append(recs ...Record) error {
 	if l.exclusive {
 		l.idleCond.Broadcast()
 	}
-	l.mu.Unlock()
 	return err
 }
 

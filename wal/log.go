@@ -29,6 +29,7 @@ type Log struct {
 	// gen changes whenever a reader's position may have become invalid.
 	gen         atomic.Uint64
 	flusherNext *Log // owned by the flusher
+	spareGroup  atomic.Pointer[commitGroup]
 
 	// Owned by whoever holds the writing token.
 	w writer
@@ -51,8 +52,17 @@ type logState struct {
 	// Who waits for the flush under way waits on round[rounds%2], who needs the
 	// next one on the other.
 	round     [2]sync.Cond
+	waiting   [2]int // how many
 	rounds    uint64
+	leading   bool   // somebody is about to flush for those who wait on round[rounds%2]
+	syncers   int    // how many waited for the last flush or came meanwhile
+	arrivals  uint64 // of those who want something synced
 	closeCond sync.Cond // the async queue ran empty
+
+	gathering  *commitGroup // takes what Commit brings; nil: there is none yet
+	committing bool         // the group before is being appended and synced
+	commitCond sync.Cond    // it no longer is
+	committers int          // records of the last group, and those that came meanwhile
 
 	err    error // poisoned
 	closed bool
@@ -240,6 +250,7 @@ func (l *Log) wakeLocked() {
 	l.idleCond.Broadcast()
 	l.round[0].Broadcast()
 	l.round[1].Broadcast()
+	l.waiting = [2]int{}
 }
 
 // wakeReadersLocked makes those in Reader.Wait look again.

@@ -69,6 +69,7 @@ func newLog(dir string, cfg Config) (*Log, error) {
 	l.round[0].L = &l.mu
 	l.round[1].L = &l.mu
 	l.closeCond.L = &l.mu
+	l.commitCond.L = &l.mu
 	return l, nil
 }
 

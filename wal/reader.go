@@ -21,12 +21,13 @@ const (
 type Reader struct {
 	l      *Log
 	seg    *segment // nil: not positioned; looks for from
-	from   uint64
+	from   uint64   // the position is before the first record with this key or more
 	gen    uint64
 	limit  int64 // records of seg are visible up to here
 	off    int64 // where in the file buf begins
 	buf    []byte
-	r, w   int // buf[r:w] is read and not yet returned
+	r, w   int        // buf[r:w] is read and not yet returned
+	back   *backBlock // what Prev read; nil: it was not called
 	gone   bool
 	closed bool
 }
@@ -45,7 +46,7 @@ func (r *Reader) Seek(from uint64) {
 // Close releases the buffer. The reader then fails with ErrClosed. Idempotent.
 func (r *Reader) Close() error {
 	r.closed = true
-	r.seg, r.buf = nil, nil
+	r.seg, r.buf, r.back = nil, nil, nil
 	return nil
 }
 
@@ -96,6 +97,7 @@ func (r *Reader) parse() (Record, bool, error) {
 		return Record{}, false, r.corrupt(at, "record payload checksum mismatch")
 	}
 	r.r += size
+	r.from = h.key + 1
 	return Record{Key: h.key, Payload: body[:h.len:h.len]}, true, nil
 }
 

@@ -22,20 +22,33 @@ func (l *Log) Sync() error {
 // settleLocked waits until changes up to target are durable, flushing when
 // nobody else does.
 func (l *Log) settleLocked(target uint64) error {
+	l.arrivals++
 	for l.settled < target {
 		if err := l.usableLocked(); err != nil {
 			return err
 		}
 		switch {
 		case l.flushing && target <= l.flushTarget:
-			l.round[l.rounds%2].Wait()
+			l.waitRoundLocked(l.rounds)
 		case l.flushing || l.exclusive:
-			l.round[(l.rounds+1)%2].Wait()
+			l.waitRoundLocked(l.rounds + 1)
+		case l.leading:
+			l.waitRoundLocked(l.rounds)
 		default:
-			_ = l.flushLocked() // the loop finds the error
+			l.leading = true
+			l.yieldLocked(func() bool { return l.flushing || l.exclusive || l.waiting[l.rounds%2]+1 >= l.syncers })
+			l.leading = false
+			if !l.flushing && !l.exclusive {
+				_ = l.flushLocked() // the loop finds the error
+			}
 		}
 	}
 	return nil
+}
+
+func (l *Log) waitRoundLocked(n uint64) {
+	l.waiting[n%2]++
+	l.round[n%2].Wait()
 }
 
 // SyncAsync calls done once what was appended before it is durable, or will
@@ -129,9 +142,15 @@ func (l *Log) flushLocked() error {
 	if err != nil {
 		l.poisonLocked(err)
 	}
-	l.round[l.rounds%2].Broadcast()
+	now, next := l.rounds%2, (l.rounds+1)%2
+	l.syncers = 1 + l.waiting[now] + l.waiting[next]
+	l.round[now].Broadcast()
+	l.waiting[now] = 0
+	if l.waiting[next] > 0 {
+		l.round[next].Signal() // one of them leads the next
+		l.waiting[next]--
+	}
 	l.rounds++
-	l.round[l.rounds%2].Signal() // one of them leads the next
 	if l.exclusive {
 		l.idleCond.Broadcast()
 	}
