@@ -204,6 +204,7 @@ func (cn *clientConn) write() error {
 		if len(cn.out) == 0 {
 			select {
 			case <-cn.c.wake:
+				gather()
 			case <-cn.stop:
 				return net.ErrClosed
 			}

@@ -272,12 +272,13 @@ func (c *conn) finishOutput() {
 
 // write is the writer's goroutine: one write for whatever there is.
 func (c *conn) write() {
+	var deadline writeDeadline
 	for {
 		out, ok := c.takeOutput()
 		if !ok {
 			return
 		}
-		err := c.net.SetWriteDeadline(time.Now().Add(clientWriteTimeout))
+		err := deadline.extend(c.net, clientWriteTimeout)
 		if err == nil {
 			_, err = c.net.Write(out)
 		}
@@ -298,6 +299,9 @@ func (c *conn) takeOutput() ([]byte, bool) {
 	defer c.output.Unlock()
 	for len(c.output.buf) == 0 && !c.output.finish && !c.output.closed {
 		c.output.cond.Wait()
+		c.output.Unlock()
+		gather()
+		c.output.Lock()
 	}
 	if c.output.closed {
 		return nil, false
@@ -312,4 +316,19 @@ func (c *conn) takeOutput() ([]byte, bool) {
 	c.output.buf, c.output.spare = c.output.spare, nil
 	c.output.cond.Broadcast()
 	return out, true
+}
+
+// writeDeadline moves a connection's write deadline along. Setting one costs as
+// much as a small write, so a write may have writeDeadlineSlack less than its time.
+type writeDeadline struct{ set time.Time }
+
+const writeDeadlineSlack = time.Second
+
+func (d *writeDeadline) extend(c net.Conn, timeout time.Duration) error {
+	now := time.Now()
+	if now.Sub(d.set) < writeDeadlineSlack {
+		return nil
+	}
+	d.set = now
+	return c.SetWriteDeadline(now.Add(timeout))
 }

@@ -47,7 +47,8 @@ type link struct {
 		closed    bool
 		conn      net.Conn
 	}
-	spare []byte // a drained buffer, for reuse
+	spare    []byte // a drained buffer, for reuse
+	deadline writeDeadline
 }
 
 // outgoing is a run of frames or, after its frames, a snapshot to stream.
@@ -177,6 +178,7 @@ func (l *link) dial(ctx context.Context) (net.Conn, error) {
 		return nil, net.ErrClosed
 	}
 	l.mu.connected, l.mu.broken, l.mu.conn, l.mu.moved = true, false, conn, time.Now()
+	l.deadline = writeDeadline{}
 	return conn, nil
 }
 
@@ -208,6 +210,9 @@ func (l *link) take() (batch []outgoing, ok bool) {
 	defer l.mu.Unlock()
 	for len(l.mu.queue) == 0 && !l.mu.broken && !l.mu.closed {
 		l.mu.cond.Wait()
+		l.mu.Unlock()
+		gather()
+		l.mu.Lock()
 	}
 	if l.mu.broken || l.mu.closed {
 		return nil, false
@@ -247,7 +252,7 @@ func (l *link) write(conn net.Conn, o *outgoing) error {
 }
 
 func (l *link) writeSome(conn net.Conn, b []byte) error {
-	if err := conn.SetWriteDeadline(time.Now().Add(peerWriteTimeout)); err != nil {
+	if err := l.deadline.extend(conn, peerWriteTimeout); err != nil {
 		return err
 	}
 	if _, err := conn.Write(b); err != nil {
