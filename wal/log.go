@@ -54,9 +54,9 @@ type logState struct {
 	round     [2]sync.Cond
 	waiting   [2]int // how many
 	rounds    uint64
-	leading   bool   // somebody is about to flush for those who wait on round[rounds%2]
-	syncers   int    // how many waited for the last flush or came meanwhile
-	arrivals  uint64 // of those who want something synced
+	leading   bool      // somebody is about to flush for those who wait on round[rounds%2]
+	syncers   int       // how many waited for the last flush or came meanwhile
+	arrivals  uint64    // of those who want something synced
 	closeCond sync.Cond // the async queue ran empty
 
 	gathering  *commitGroup // takes what Commit brings; nil: there is none yet
