@@ -104,10 +104,13 @@ func (c *Client) submit(ctx context.Context, r *request) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if c.del.busy() {
-		r.inCallback = c.del.onIt()
-	}
 	c.mu.Lock()
+	full := c.mu.outstanding >= c.cfg.OutstandingMax
+	if (full || r.done == nil) && c.del.busy() { // onIt is slow
+		c.mu.Unlock()
+		r.inCallback = c.del.onIt()
+		c.mu.Lock()
+	}
 	for c.mu.refuse == nil && c.mu.outstanding >= c.cfg.OutstandingMax && !r.inCallback {
 		if err := c.waitRoomLocked(ctx); err != nil {
 			c.mu.Unlock()
