@@ -209,7 +209,26 @@ func (l *Log) writeRecord(w *writer, r *Record) error {
 		w.marks = append(w.marks, indexEntry{r.Key, w.pos})
 		w.indexed = w.pos
 	}
-	if len(w.buf)+int(min(size, directBytes+recHeaderBytes)) > writeBufBytes {
+	if len(r.Payload) >= directBytes {
+		return w.writeDirect(r, size)
+	}
+	at := len(w.buf)
+	if at+int(size) > writeBufBytes {
+		if err := w.flush(); err != nil {
+			return err
+		}
+		at = 0
+	}
+	w.buf = w.buf[:at+int(size)]
+	putRecord(w.buf[at:], w.seg.seed, w.pos, r.Key, r.Payload, w.mark)
+	w.pos += size
+	w.last = r.Key
+	return nil
+}
+
+// writeDirect writes a record whose payload is written from where it lies.
+func (w *writer) writeDirect(r *Record, size int64) error {
+	if len(w.buf)+recHeaderBytes > writeBufBytes {
 		if err := w.flush(); err != nil {
 			return err
 		}
@@ -219,12 +238,6 @@ func (l *Log) writeRecord(w *writer, r *Record) error {
 	putRecordHeader(w.buf[at:], w.seg.seed, w.pos, r.Key, r.Payload, w.mark)
 	w.pos += size
 	w.last = r.Key
-	pad := padded(len(r.Payload)) - len(r.Payload)
-	if len(r.Payload) < directBytes {
-		w.buf = append(w.buf, r.Payload...)
-		w.buf = append(w.buf, zeroPad[:pad]...)
-		return nil
-	}
 	if err := w.flush(); err != nil {
 		return err
 	}
@@ -232,7 +245,7 @@ func (l *Log) writeRecord(w *writer, r *Record) error {
 		return err
 	}
 	w.wrote(len(r.Payload))
-	w.buf = append(w.buf, zeroPad[:pad]...)
+	w.buf = append(w.buf, zeroPad[:padded(len(r.Payload))-len(r.Payload)]...)
 	return nil
 }
 

@@ -54,6 +54,14 @@ func recordBytes(n int) int64 { return int64(recHeaderBytes + padded(n)) }
 
 var zeroPad [recAlign]byte
 
+// putRecord writes a record at off into b, which is as long as the record.
+func putRecord(b []byte, seed uint32, off int64, key uint64, payload []byte, mark int64) {
+	binary.LittleEndian.PutUint64(b[len(b)-recAlign:], 0) // the padding, or what comes to be covered
+	copy(b[recHeaderBytes:], payload)
+	init := initOf(seed, off)
+	sealRecordHeader(b, init, crc32.Update(init, castagnoli, b[recHeaderBytes:]), key, len(payload), mark)
+}
+
 // putRecordHeader writes the header of a record at off into b.
 func putRecordHeader(b []byte, seed uint32, off int64, key uint64, payload []byte, mark int64) {
 	init := initOf(seed, off)
@@ -61,8 +69,12 @@ func putRecordHeader(b []byte, seed uint32, off int64, key uint64, payload []byt
 	if pad := padded(len(payload)) - len(payload); pad > 0 {
 		pcrc = crc32.Update(pcrc, castagnoli, zeroPad[:pad])
 	}
+	sealRecordHeader(b, init, pcrc, key, len(payload), mark)
+}
+
+func sealRecordHeader(b []byte, init, pcrc uint32, key uint64, n int, mark int64) {
 	_ = b[recHeaderBytes-1]
-	binary.LittleEndian.PutUint32(b[4:], kindData<<28|uint32(len(payload)))
+	binary.LittleEndian.PutUint32(b[4:], kindData<<28|uint32(n))
 	binary.LittleEndian.PutUint64(b[8:], key)
 	binary.LittleEndian.PutUint32(b[16:], pcrc)
 	binary.LittleEndian.PutUint32(b[20:], uint32(mark/recAlign))
