@@ -15,6 +15,11 @@ var fourLetterWords = map[string]func(*Server) string{
 	"srvr": (*Server).wordSrvr,
 }
 
+// fourLetterNames are ZooKeeper's words.
+var fourLetterNames = []string{
+	"conf", "cons", "crst", "dirs", "dump", "envi", "gtmk", "hash", "isro", "mntr", "ruok", "srst", "srvr", "stat", "stmk", "wchc", "wchp", "wchs",
+}
+
 // fourLetterWord returns the word that a connection begins with.
 func fourLetterWord(b []byte) (string, bool) {
 	for _, c := range b[:4] {

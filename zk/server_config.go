@@ -106,6 +106,26 @@ type Config struct {
 	// log below them. 0: after each snapshot; negative: never.
 	PurgeInterval time.Duration
 
+	// ExtendedTypes permits znodes with a time to live (extendedTypesEnabled); else
+	// their creation is ErrUnimplemented. The leader's counts.
+	ExtendedTypes bool
+	// SkipACL has nobody's permissions checked (skipACL). The same on every server.
+	SkipACL bool
+	// ContainerCheckInterval is how often a leader looks for containers and znodes
+	// with a time to live that are to be deleted (znode.container.checkIntervalMs).
+	// 0: a minute; negative: never.
+	ContainerCheckInterval time.Duration
+	// ContainerNeverUsedMax is the age at which a container that never had a child
+	// is deleted (znode.container.maxNeverUsedIntervalMs). 0: never.
+	ContainerNeverUsedMax time.Duration
+	// ContainersPerMinute bounds how many of those a leader deletes
+	// (znode.container.maxPerMinute); 10,000.
+	ContainersPerMinute int
+
+	// FourLetterWords are the four-letter words that are answered, "*" for all
+	// (4lw.commands.whitelist). srvr always is. Nil: srvr and ruok.
+	FourLetterWords []string
+
 	killed *atomic.Bool // what is written from now on is not on the disk that a restart finds; may be nil
 
 	// AllowInsecure permits addresses that other machines reach, without TLS.
@@ -128,6 +148,9 @@ const (
 	defaultSnapRetainCount  = 3
 	defaultTickTime         = 2 * time.Second
 	maxSessionTimeoutAtMost = 40 * time.Second // default of the maximum, however short the tick
+
+	defaultContainerCheckInterval = time.Minute
+	defaultContainersPerMinute    = 10_000
 )
 
 func setDefault[T int | time.Duration](field *T, value T) {
@@ -153,6 +176,8 @@ func (c Config) withDefaults() (Config, error) {
 	setDefault(&c.SnapCount, defaultSnapCount)
 	setDefault(&c.SnapBytes, defaultSnapBytes)
 	setDefault(&c.SnapRetainCount, defaultSnapRetainCount)
+	setDefault(&c.ContainerCheckInterval, defaultContainerCheckInterval)
+	setDefault(&c.ContainersPerMinute, defaultContainersPerMinute)
 	if c.Peers == nil {
 		c.Peers = tcp{}
 	}
@@ -207,6 +232,7 @@ func (c *Config) validate() error {
 		"InitLimit": c.InitLimit, "SyncLimit": c.SyncLimit, "FrameBytesMax": c.FrameBytesMax, "OutstandingMax": c.OutstandingMax,
 		"OutputBytesMax": c.OutputBytesMax, "ConnectionsMax": c.ConnectionsMax, "PeerQueueBytesMax": c.PeerQueueBytesMax,
 		"SnapCount": c.SnapCount, "SnapBytes": c.SnapBytes, "WatchBytesMax": c.WatchBytesMax, "SnapRetainCount": c.SnapRetainCount, "TickTime": int(c.TickTime),
+		"ContainerNeverUsedMax": int(c.ContainerNeverUsedMax), "ContainersPerMinute": c.ContainersPerMinute,
 	} {
 		if v < 0 {
 			fail("%s is negative: %d", name, v)
