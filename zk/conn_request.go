@@ -129,7 +129,7 @@ func (q *requestReader) handle(frame []byte) error {
 	}
 	switch h.Op {
 	case jute.OpPing:
-		if q.c.serveRead(h.Xid, h.Op, &body) {
+		if q.c.serveRead(jute.XidPing, h.Op, &body) { // whatever the client called it, as there
 			q.flush()
 			q.c.waitForRoom()
 		}
@@ -138,6 +138,10 @@ func (q *requestReader) handle(frame []byte) error {
 		return q.auth(&h, &body)
 	case jute.OpSync:
 		return q.sync(&h, &body)
+	case jute.OpSASL:
+		return q.sasl(&h, &body)
+	case jute.OpCreateSession:
+		return q.answer(&h, jute.CodeMarshallingError) // a server's own operation
 	case jute.OpReconfig:
 		return q.answer(&h, jute.CodeUnimplemented)
 	}
@@ -161,7 +165,13 @@ func (q *requestReader) answer(h *jute.RequestHeader, code jute.Code) error {
 func (c *conn) reply(xid int32, code jute.Code, body jute.Record) {
 	c.s.pub.RLock()
 	defer c.s.pub.RUnlock()
-	header := jute.ReplyHeader{Xid: xid, Zxid: c.s.tree.Load().Published(), Err: code}
+	c.replyAt(c.s.tree.Load().Published(), xid, code, body)
+}
+
+// replyAt appends a frame whose zxid says nothing of what was read, or whose
+// caller holds pub.
+func (c *conn) replyAt(zxid int64, xid int32, code jute.Code, body jute.Record) {
+	header := jute.ReplyHeader{Xid: xid, Zxid: zxid, Err: code}
 	frame := header.Append(jute.BeginFrame(nil))
 	if body != nil {
 		frame = body.Append(frame)
@@ -217,12 +227,10 @@ func (q *requestReader) write(h *jute.RequestHeader, body *jute.Reader) error {
 		q.txn.Kind = tree.KindCloseSession
 	case jute.OpCreate, jute.OpCreate2, jute.OpCreateContainer, jute.OpCreateTTL, jute.OpDelete, jute.OpSetData, jute.OpSetACL:
 		q.txn.Op.DecodeBody(body, h.Op)
+	case jute.OpDeleteContainer: // the leader's own operation; Apache's finds no path in it either
+		q.txn.Kind, q.txn.Code = tree.KindError, jute.CodeBadArguments
 	default:
-		if err := q.answer(h, jute.CodeUnimplemented); err != nil {
-			return err
-		}
-		c.finishOutput()
-		return fmt.Errorf("%w: operation %d", errUnknownOp, h.Op)
+		return q.unknown(h)
 	}
 	if body.Err() != nil {
 		return q.answer(h, jute.CodeMarshallingError)
@@ -238,6 +246,17 @@ func (q *requestReader) write(h *jute.RequestHeader, body *jute.Reader) error {
 		kind: workWrite, session: c.session, txn: tree.AppendTxn(nil, &q.txn), conn: c, op: op,
 	}})
 	return nil
+}
+
+// unknown answers an operation that does not exist, and ends the connection.
+func (q *requestReader) unknown(h *jute.RequestHeader) error {
+	q.flush()
+	if !q.c.waitIdle() {
+		return io.EOF
+	}
+	q.c.replyAt(noZxid, h.Xid, jute.CodeUnimplemented, nil)
+	q.c.finishOutput()
+	return fmt.Errorf("%w: operation %d", errUnknownOp, h.Op)
 }
 
 var errUnknownOp = errors.New("zk: client sent an unknown operation")
@@ -277,17 +296,29 @@ func (q *requestReader) auth(h *jute.RequestHeader, body *jute.Reader) error {
 		if !c.addIdentity(id) {
 			return c.refuseAuth(h, errors.New("zk: client has too many identities"))
 		}
-	case "ip", "world":
+	case "ip":
 	default:
 		return c.refuseAuth(h, fmt.Errorf("zk: authentication scheme %.40q is not known", a.Scheme))
 	}
-	c.reply(h.Xid, jute.CodeOK, nil)
+	c.replyAt(0, h.Xid, jute.CodeOK, nil)
+	return nil
+}
+
+// sasl answers as a server without a login configuration does: no token, and the
+// client goes on without.
+func (q *requestReader) sasl(h *jute.RequestHeader, body *jute.Reader) error {
+	var token jute.SASLToken
+	token.Decode(body)
+	if body.Err() != nil {
+		return q.answer(h, jute.CodeMarshallingError)
+	}
+	q.c.replyAt(0, h.Xid, jute.CodeOK, &jute.SASLToken{})
 	return nil
 }
 
 // refuseAuth ends the connection with an answer, for the reason why.
 func (c *conn) refuseAuth(h *jute.RequestHeader, why error) error {
-	c.reply(h.Xid, jute.CodeAuthFailed, nil)
+	c.replyAt(0, h.Xid, jute.CodeAuthFailed, nil)
 	c.finishOutput()
 	return why
 }

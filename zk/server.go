@@ -90,6 +90,7 @@ type loopState struct {
 	batch    batch
 	digests  [digestsKept]digestAt
 
+	reaper       reaper
 	housekept    time.Duration // since started
 	strandedAt   time.Duration
 	appliedSince int // the last snapshot

@@ -189,8 +189,8 @@ func (s *Server) admitWrite(from zab.ServerID, w *peerWork) bool {
 			s.lead.owners[txn.Session] = from
 		}
 	}
-	s.lead.lastTime = max(s.lead.lastTime, time.Now().UnixMilli())
-	txn.Time = s.lead.lastTime
+	txn.Time = s.leaderTime()
+	txn.Features = txn.Features&^leaderFeatures | s.cfg.features()
 	data := make([]byte, 0, envelopeBytes+len(w.Data)+16)
 	data = appendEnvelope(data, envelope{
 		Origin: from, Seq: w.Seq, DigestZxid: s.applied, Digest: s.tree.Load().Digest(),

@@ -189,6 +189,7 @@ func (s *Server) onTick() {
 	s.forgetClosed()
 	s.touchSessions()
 	s.expireSessions()
+	s.reap(now)
 	s.dropStranded(now)
 	s.snapshotIfDue()
 }

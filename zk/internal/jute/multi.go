@@ -10,7 +10,7 @@ const OpsMax = 1 << 16
 //	delete, check                      Path Version
 //	setData                            Path Data Version
 //	setACL                             Path ACL Version (in transactions only)
-//	deleteContainer                    Path (in transactions only)
+//	deleteContainer                    Path TTL (in transactions only; TTL: ms after which containers go that were never used, 0: they stay)
 //	getData, getChildren               Path Watch (in multiRead only)
 type Op struct {
 	Type    OpCode
@@ -106,8 +106,28 @@ func (m *MultiRequest) Decode(r *Reader) {
 			return
 		}
 		m.Ops = append(m.Ops, Op{})
-		m.Ops[len(m.Ops)-1].DecodeBody(r, typ)
+		op := &m.Ops[len(m.Ops)-1]
+		op.DecodeBody(r, typ)
+		if !op.fitFlags() {
+			r.Fail("flags of a create in a multi")
+			return
+		}
 	}
+}
+
+// fitFlags makes a create what a multi takes it for, as org.apache.zookeeper.Op does, which decodes the flags before anything looks
+// at them: a createTTL without a time is a plain create. It reports whether the flags are possible.
+func (o *Op) fitFlags() bool {
+	switch o.Type {
+	case OpCreate, OpCreate2, OpCreateContainer, OpCreateTTL:
+	default:
+		return true
+	}
+	ttl := o.Flags == FlagTTL || o.Flags == FlagPersistentSequentialTTL
+	if o.Type == OpCreateTTL && !ttl {
+		o.Type = OpCreate
+	}
+	return o.Flags >= FlagPersistent && o.Flags <= FlagPersistentSequentialTTL && (o.Type != OpCreateContainer || !ttl)
 }
 
 func inMulti(typ OpCode, read bool) bool {

@@ -41,13 +41,12 @@ type Scheme struct {
 // SchemeSuper is the scheme of ids that pass every check; it cannot stand in a list.
 const SchemeSuper = "super"
 
-// DefaultSchemes returns ip, digest, x509 and sasl, a new map. world and auth are built in.
+// DefaultSchemes returns ip, digest and x509, a new map. world and auth are built in.
 func DefaultSchemes() map[string]Scheme {
 	return map[string]Scheme{
 		"ip":     {Valid: validIP, Matches: matchIP},
 		"digest": {Authenticated: true, Valid: validDigest},
 		"x509":   {Authenticated: true},
-		"sasl":   {Authenticated: true},
 	}
 }
 

@@ -95,6 +95,8 @@ func appendOp(dst []byte, o *jute.Op) []byte {
 		dst = binary.AppendVarint(appendACL(dst, o.ACL), int64(o.Version))
 	case jute.OpDelete, jute.OpCheck:
 		dst = binary.AppendVarint(dst, int64(o.Version))
+	case jute.OpDeleteContainer:
+		dst = binary.AppendVarint(dst, o.TTL)
 	}
 	return dst
 }
@@ -284,6 +286,7 @@ func (d *decoder) op(o *jute.Op) {
 	case jute.OpDelete, jute.OpCheck:
 		o.Version = d.int32()
 	case jute.OpDeleteContainer:
+		o.TTL = d.varint()
 	default:
 		d.fail("operation that no transaction carries")
 	}

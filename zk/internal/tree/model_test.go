@@ -298,6 +298,8 @@ func (m *model) reap(zxid int64, txn *Txn, o *jute.Op, r *Result) jute.Code {
 		return jute.CodeNoNode
 	case len(m.children(o.Path)) > 0:
 		return jute.CodeNotEmpty
+	case n.kind == "container" && n.creates == 0 && (o.TTL <= 0 || txn.Time-n.stat.Mtime <= o.TTL):
+		return jute.CodeBadVersion
 	case n.kind != "container" && (n.kind != "ttl" || txn.Time-n.stat.Mtime <= n.ttl):
 		return jute.CodeBadVersion
 	}
@@ -463,7 +465,7 @@ func (g *generator) op() jute.Op {
 	case 16:
 		o.Type = jute.OpSetACL
 	case 17:
-		o.Type = jute.OpDeleteContainer
+		o.Type, o.TTL = jute.OpDeleteContainer, pick(g, int64(0), 1, 20)
 	default:
 		o.Type = jute.OpCheck
 	}

@@ -190,6 +190,8 @@ func (t *Tree) deleteNode(e *entry, v *version, res *Result) {
 }
 
 // deleteContainer deletes a container without children, or a TTL znode whose time is over. Only the server itself asks for it.
+// A container that never had a child stays, unless op.TTL is not 0 and it is older than that: it may have been made since the
+// server looked.
 func (t *Tree) deleteContainer(txn *Txn, op *jute.Op, res *Result) jute.Code {
 	if txn.Features&FeatureInternal == 0 {
 		return jute.CodeUnimplemented
@@ -203,11 +205,22 @@ func (t *Tree) deleteContainer(txn *Txn, op *jute.Op, res *Result) jute.Code {
 		return jute.CodeNoNode
 	case v.kids.len() > 0:
 		return jute.CodeNotEmpty
-	case v.kind != kindContainer && (v.kind != kindTTL || !elapsed(v.mtime, txn.Time, v.owner)):
+	case !reapable(v, txn.Time, op.TTL):
 		return jute.CodeBadVersion
 	}
 	t.deleteNode(e, v, res)
 	return jute.CodeOK
+}
+
+// reapable reports whether the time of a container or TTL znode without children is over at now.
+func reapable(v *version, now, neverUsed int64) bool {
+	switch v.kind {
+	case kindTTL:
+		return elapsed(v.mtime, now, v.owner)
+	case kindContainer:
+		return v.creates != 0 || neverUsed > 0 && elapsed(v.mtime, now, neverUsed)
+	}
+	return false
 }
 
 // elapsed reports whether more than d ms lie between since and now, which may be any numbers.

@@ -226,15 +226,9 @@ func (t *Tree) Property(name string) []byte {
 func (t *Tree) Reapable(dst []string, now, neverUsed int64) []string {
 	n := len(dst)
 	t.eachOf(reapRoot, func() { dst = dst[:n] }, func(e *entry, v *version) {
-		switch {
-		case v.kids.len() > 0:
-			return
-		case v.kind == kindTTL && !elapsed(v.mtime, now, v.owner):
-			return
-		case v.kind == kindContainer && v.creates == 0 && (neverUsed == 0 || !elapsed(v.mtime, now, neverUsed)):
-			return
+		if v.kids.len() == 0 && reapable(v, now, neverUsed) {
+			dst = append(dst, e.path)
 		}
-		dst = append(dst, e.path)
 	})
 	return dst
 }
