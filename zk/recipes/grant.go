@@ -32,11 +32,11 @@ type Grant struct {
 // node is a znode of ours.
 type node struct {
 	path  string
-	czxid int64
+	czxid int64 // 0: not known
 }
 
 // newGrant makes a grant of a node that is ours and that the caller has found to
-// be first. It is errGone if the node is not there any more.
+// be entitled. It is errGone if the node is not there any more.
 func newGrant(ctx context.Context, c *zk.Client, n node) (*Grant, error) {
 	g := &Grant{c: c, path: n.path, token: n.czxid}
 	g.mu.done = make(chan struct{})
@@ -59,6 +59,9 @@ var errGone = errors.New("its znode was deleted")
 // watch arms a watch on the node, which must be there.
 func (g *Grant) watch(ctx context.Context) error {
 	_, stat, err := g.c.Get(ctx, g.path, zk.Watch(g.onEvent))
+	if err == nil && g.token == 0 {
+		g.token = stat.Czxid // a create in a Multi does not tell it everywhere
+	}
 	if errors.Is(err, zk.ErrNoNode) || err == nil && stat.Czxid != g.token {
 		return errGone
 	}

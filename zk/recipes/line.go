@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/vivarium-go/vivarium/zk"
@@ -28,17 +27,10 @@ type line struct {
 	c    *zk.Client
 	path string
 
-	mu struct {
-		sync.Mutex
-		gone map[string]*goneWatch // by path; see wait
-	}
+	gone watches // of the znodes that are waited for
 }
 
-func newLine(c *zk.Client, path string) *line {
-	l := &line{c: c, path: path}
-	l.mu.gone = make(map[string]*goneWatch)
-	return l
-}
+func newLine(c *zk.Client, path string) *line { return &line{c: c, path: path} }
 
 const tagPrefix = "_c_"
 
@@ -326,52 +318,20 @@ func (l *line) leave(ctx context.Context, n node) {
 	_ = remove(ctx, l.c, n.path) // what fails is the end of the session, or goes on in the background
 }
 
-// goneWatch waits for the end of one znode, for all who wait for it.
-type goneWatch struct {
-	option zk.ReadOption
-	fired  chan struct{}
-}
-
-// wait returns when a znode may have been deleted: the caller looks again. The
-// watch stays when ctx ends first, and is used again by the next who waits for
-// the same znode, so that trying often does not pile up watches. It reads the
-// data because a watch on exists would stay on a znode that is gone; if passes is
-// true of them it does not wait, and says so.
+// wait returns when a znode may have been deleted: the caller looks again. It
+// reads the data because a watch on exists would stay on a znode that is gone; if
+// passes is true of them it does not wait, and says so.
 func (l *line) wait(ctx context.Context, path string, passes func(data []byte) bool) (passed bool, err error) {
-	l.mu.Lock()
-	w := l.mu.gone[path]
-	if w == nil {
-		w = &goneWatch{fired: make(chan struct{})}
-		fire := sync.OnceFunc(func() { close(w.fired) }) // it may be armed again when it has fired
-		w.option = zk.Watch(func(zk.Event) {
-			l.forget(path, w)
-			fire()
-		})
-		l.mu.gone[path] = w
-	}
-	l.mu.Unlock()
+	w := l.gone.on(path)
 	data, _, err := l.c.Get(ctx, path, w.option)
 	switch {
 	case errors.Is(err, zk.ErrNoNode):
-		l.forget(path, w)
+		w.drop()
 		return false, nil
 	case err != nil:
 		return false, err
 	case passes != nil && passes(data):
 		return true, nil
 	}
-	select {
-	case <-w.fired:
-		return false, nil
-	case <-ctx.Done():
-		return false, ctx.Err()
-	}
-}
-
-func (l *line) forget(path string, w *goneWatch) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.mu.gone[path] == w {
-		delete(l.mu.gone, path)
-	}
+	return false, w.wait(ctx, nil)
 }
