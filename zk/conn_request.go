@@ -201,7 +201,7 @@ func (q *requestReader) serveOrQueue(h *jute.RequestHeader, body *jute.Reader) (
 	if !q.acquire() {
 		return false, io.EOF
 	}
-	op := &operation{xid: h.Xid, op: h.Op, read: slices.Concat([]byte{}, body.Rest())}
+	op := &operation{xid: h.Xid, op: h.Op, read: append([]byte{}, body.Rest()...)} // not nil: it is what makes it a read
 	c.queue.Lock()
 	defer c.queue.Unlock()
 	if c.queue.head == nil { // answered meanwhile
