@@ -76,6 +76,9 @@ type Stats struct {
 	Flushes       uint64 // times that files were synced for Sync or SyncAsync
 	Rolls         uint64 // segments begun
 	Recycled      uint64 // of those, in a file that had been used before
+	Replaced      uint64 // segments that a Replacement took the place of
+	IndexesSaved  uint64 // index files written
+	IndexesLoaded uint64 // index files read and taken
 	TornBytes     int64  // what recovery cut off the tail
 	Segments      int    // now
 	Bytes         int64  // now, as Size

@@ -18,7 +18,8 @@ var (
 	ErrPoisoned = errors.New("wal: poisoned by an earlier failure")
 	// ErrLocked says that another holder has the directory open.
 	ErrLocked = vfs.ErrLocked
-	// ErrGone says that a reader's position was truncated away; Seek it.
+	// ErrGone says that a reader's position was truncated away, and it is to
+	// Seek; or the segments that a Replacement was for.
 	ErrGone = errors.New("wal: position was truncated away")
 	// ErrKeyOrder says that a key given to Append is not greater than the one
 	// before it, or below Next. Nothing was appended.

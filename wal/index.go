@@ -2,6 +2,7 @@ package wal
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"sort"
@@ -11,7 +12,7 @@ import (
 )
 
 // indexStride is how far apart indexed records are, at least.
-const indexStride = 16 << 10
+var indexStride int64 = 16 << 10
 
 type indexEntry struct {
 	key uint64
@@ -19,9 +20,9 @@ type indexEntry struct {
 }
 
 // sparseIndex has the place of a record every indexStride bytes, for the part
-// of its segment below covered. It is built by appends and by searches, kept in
-// memory only, and guarded by Log.mu; its entries are never overwritten, so a
-// copy of the slice may be read without.
+// of its segment below covered. It is built by appends and by searches, or comes
+// from the index file, and is guarded by Log.mu; its entries are never
+// overwritten, so a copy of the slice may be read without.
 type sparseIndex struct {
 	covered int64
 	entries []indexEntry
@@ -103,9 +104,11 @@ func search(f vfs.File, s *segment, x sparseIndex, end int64, key uint64) (p pla
 	p.complete = x
 	i := sort.Search(len(x.entries), func(i int) bool { return x.entries[i].key >= key })
 	off := int64(segHeaderBytes)
+	from := s.first
 	if i > 0 {
-		off = x.entries[i-1].off
+		off, from = x.entries[i-1].off, x.entries[i-1].key
 	}
+	start := off
 	buf := scanBufs.Get().(*[]byte)
 	defer scanBufs.Put(buf)
 	w := window{f: f, end: end, buf: *buf}
@@ -118,6 +121,9 @@ func search(f vfs.File, s *segment, x sparseIndex, end int64, key uint64) (p pla
 		h, ok := parseRecordHeader(b, s.seed, off)
 		if !ok {
 			return p, &CorruptError{File: s.file.name, Offset: off, Reason: "record header checksum mismatch"}
+		}
+		if off == start && h.key != from {
+			return p, &CorruptError{File: s.file.name, Offset: off, Reason: fmt.Sprintf("the record here has key %d, not %d", h.key, from)}
 		}
 		if off >= p.complete.covered {
 			if off-lastOff >= indexStride {
@@ -147,13 +153,28 @@ func corruptIfShort(err error, s *segment, off int64) error {
 // locate searches a segment. It may be called with the lock held only once and
 // lets go of it; the answer holds as long as l.gen is what it was before.
 func (l *Log) locateLocked(s *segment, key uint64) (place, error) {
-	x, end := s.index, s.end
+	l.loadIndexLocked(s)
+	p, err := l.searchLocked(s, key)
+	if errors.Is(err, ErrCorrupt) && l.distrustIndexLocked(s) {
+		p, err = l.searchLocked(s, key)
+	}
+	if err == nil && s.wantsIndexLocked() && s.index.covered == s.end {
+		l.saveIndexLocked(s)
+	}
+	return p, err
+}
+
+func (l *Log) searchLocked(s *segment, key uint64) (place, error) {
+	x, end, complete := s.index, s.end, s.wantsIndexLocked()
 	s.users++
 	l.mu.Unlock()
 	f, err := l.flusher.files.pin(&s.file, 0)
 	var p place
 	if err == nil {
 		p, err = search(f, s, x, end, key)
+		if err == nil && complete {
+			completeIndex(f, s, &p, end)
+		}
 		l.flusher.files.unpin(&s.file)
 	}
 	l.mu.Lock()

@@ -74,6 +74,11 @@ type logState struct {
 	lastFile uint32
 	surplus  []uint32   // files to remove after the manifest was written
 	doomed   []*segment // to close then
+	outside  int        // I/O under way without a token, which Close waits for
+
+	indexFiles   map[uint32]bool // which segments, by number, have an index file
+	staleIndexes []uint32        // index files to remove
+	indexDue     bool            // segments were sealed that may want one
 
 	hasDir        bool // the directory is durable
 	hasManifest   bool // there is one on the disk
@@ -111,6 +116,7 @@ type segment struct {
 	synced     int64 // of the records known durable; 0: not in the manifest yet
 	lastAppend int64
 	sealed     bool
+	replaced   bool // dropped, but for others that hold its place
 	pinned     bool // the log itself holds its file open: unsynced bytes
 	dropping   bool // by TruncateBefore, at the next manifest
 	dropped    bool // no longer in the log
@@ -119,6 +125,10 @@ type segment struct {
 	users         int // reads under way; their file is not recycled
 	alloc         int64
 	index         sparseIndex
+	indexTried    bool // the index file was looked for
+	indexLoaded   bool // index comes from it
+	indexSaved    bool // it is complete
+	indexSaving   bool
 }
 
 func (l *Log) newSegment(num uint32, id, first uint64) *segment {
@@ -199,12 +209,16 @@ func (l *Log) Segments() []SegmentInfo {
 	defer l.mu.Unlock()
 	infos := make([]SegmentInfo, len(l.segs))
 	for i, s := range l.segs {
-		infos[i] = SegmentInfo{
-			File: segName(s.num), ID: s.id, First: s.first, Last: s.last,
-			Bytes: s.end, LastAppend: s.lastAppend, Sealed: s.sealed,
-		}
+		infos[i] = s.info()
 	}
 	return infos
+}
+
+func (s *segment) info() SegmentInfo {
+	return SegmentInfo{
+		File: segName(s.num), ID: s.id, First: s.first, Last: s.last,
+		Bytes: s.end, LastAppend: s.lastAppend, Sealed: s.sealed,
+	}
 }
 
 // Stats returns counters since Open.
@@ -301,7 +315,7 @@ func (l *Log) Close() error {
 	l.gen.Add(1)
 	l.wakeReadersLocked()
 	l.leaveExclusiveLocked()
-	for l.scheduled {
+	for l.scheduled || l.outside > 0 {
 		l.closeCond.Wait()
 	}
 	l.answerLocked()
@@ -341,7 +355,15 @@ func (l *Log) sealLocked() error {
 	}
 	m := l.manifestLocked(l.segs)
 	m.clean = true
-	return l.replaceManifestLocked(m, 0)
+	if err := l.replaceManifestLocked(m, 0); err != nil {
+		return err
+	}
+	l.indexDue = true
+	l.saveIndexesLocked()
+	if a := l.activeLocked(); a != nil && !a.indexSaved {
+		l.saveIndexLocked(a)
+	}
+	return nil
 }
 
 // cutFile shortens a segment's file to its records.

@@ -133,6 +133,65 @@ func (m *model) reset(next uint64) error {
 	return m.settle(m.l.Reset(next), after)
 }
 
+// replace takes out of all segments that can be replaced the records that keep
+// does not want; meanwhile runs before the commit.
+func (m *model) replace(keep func(key uint64) bool, meanwhile ...func() error) error {
+	p, err := m.l.NewReplacement(0, KeyMax)
+	if errors.Is(err, ErrGone) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	segs := p.Segments()
+	from, to := segs[0].First, segs[len(segs)-1].Last
+	for rec, err := range m.l.All(from) {
+		if err != nil {
+			p.Abort()
+			return err
+		}
+		if rec.Key > to {
+			break
+		}
+		if keep(rec.Key) {
+			if err := p.Append(rec); err != nil {
+				return err
+			}
+		}
+	}
+	for _, do := range meanwhile {
+		if err := do(); err != nil {
+			p.Abort()
+			return err
+		}
+	}
+	o := m.now()
+	after := outcome{next: o.next}
+	for _, r := range o.recs {
+		if r.Key < from || r.Key > to || keep(r.Key) {
+			after.recs = append(after.recs, r)
+		}
+	}
+	after.durable = len(after.recs)
+	m.legal = append(m.legal, after)
+	return m.settle(p.Commit(), after)
+}
+
+// floor asks for a key in the middle, which reads the index, or builds and
+// writes it.
+func (m *model) floor() error {
+	recs := m.now().recs
+	if len(recs) == 0 {
+		return nil
+	}
+	want := recs[len(recs)/2].Key
+	k, ok, err := m.l.Floor(want)
+	if err == nil && (!ok || k != want) {
+		return fmt.Errorf("Floor(%d) is %d, %v", want, k, ok)
+	}
+	return err
+}
+
 func (m *model) close() error {
 	o := m.now()
 	o.durable = len(o.recs)
@@ -172,6 +231,22 @@ func (m *model) workload() error {
 		m.sync,
 		func() error { return m.truncateAfter(49) },
 		func() error { return m.append(60, 55) },
+		m.close,
+		m.open,
+		func() error { return m.append(120, 60, 61, 62, 63, 64, 65) }, // three segments
+		m.sync,
+		func() error { return m.append(120, 66) },
+		func() error { // the run that ends below; an append comes between
+			return m.replace(func(k uint64) bool { return k%2 == 0 }, func() error { return m.append(30, 67) })
+		},
+		func() error { return m.append(30, 68) },
+		m.floor,
+		m.sync,
+		func() error { return m.append(120, 69, 70, 71) },
+		m.sync,
+		func() error { return m.replace(func(uint64) bool { return false }) }, // nothing of it stays
+		func() error { return m.append(120, 72, 73) },                        // recycles one of them
+		m.sync,
 		m.close,
 	}
 	for i, step := range steps {

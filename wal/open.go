@@ -7,8 +7,10 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"math"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/vivarium-go/vivarium/wal/vfs"
@@ -96,6 +98,11 @@ func (l *Log) open(noLock bool) error {
 		if num, ok := parseSegName(name); ok && num != 0 {
 			files[num] = false
 			l.lastFile = max(l.lastFile, num)
+		} else if num, ok := parseIndexName(name); ok {
+			if l.indexFiles == nil {
+				l.indexFiles = map[uint32]bool{}
+			}
+			l.indexFiles[num] = true
 		}
 	}
 	if l.lastFile == math.MaxUint32 {
@@ -128,6 +135,11 @@ func (l *Log) open(noLock bool) error {
 			l.free = num
 		default:
 			l.surplus = append(l.surplus, num)
+		}
+	}
+	for _, num := range slices.Sorted(maps.Keys(l.indexFiles)) {
+		if !files[num] {
+			l.forgetIndexLocked(num) // left by a crash
 		}
 	}
 	return nil

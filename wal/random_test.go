@@ -21,7 +21,8 @@ var seeds = flag.Int("seeds", 60, "wal: how many seeds TestRandomCrashes runs")
 // operation, checks what is left as TestCrashEverywhere does, and goes on from
 // there with a log that has lived through it, ten lives a seed.
 func TestRandomCrashes(t *testing.T) {
-	var rolls, recycled, torn, resets int
+	smallIndexes(t)
+	var rolls, recycled, torn, resets, replaced, indexes int
 	n := *seeds
 	if testing.Short() {
 		n = min(n, 20)
@@ -48,6 +49,7 @@ func TestRandomCrashes(t *testing.T) {
 			if m.l != nil {
 				s := m.l.Stats()
 				rolls, recycled = rolls+int(s.Rolls), recycled+int(s.Recycled)
+				replaced, indexes = replaced+int(s.Replaced), indexes+int(s.IndexesLoaded)
 				m.l.Close()
 			}
 			if err == nil {
@@ -67,8 +69,8 @@ func TestRandomCrashes(t *testing.T) {
 			abandon(l)
 		}
 	}
-	t.Logf("%d seeds, 10 lives each: %d rolls, %d recycled, %d torn tails, %d lives with a reset", n, rolls, recycled, torn, resets)
-	require.Positive(t, rolls*recycled*torn*resets, "an event that matters was never reached")
+	t.Logf("%d seeds, 10 lives each: %d rolls, %d recycled, %d replaced, %d torn tails, %d lives with a reset, %d indexes loaded", n, rolls, recycled, replaced, torn, resets, indexes)
+	require.Positive(t, rolls*recycled*replaced*torn*resets*indexes, "an event that matters was never reached")
 }
 
 // randomly does drawn operations until one fails or enough were done.
@@ -92,8 +94,13 @@ func (m *model) randomly(rng *rand.Rand) error {
 			err = m.sync()
 		case n < 17:
 			err = m.truncateAfter(key)
-		case n < 19:
+		case n < 18:
 			err = m.truncateBefore(key)
+		case n < 19:
+			if err = m.floor(); err == nil {
+				mod, rest := 1+rng.Uint64N(3), rng.Uint64N(2)
+				err = m.replace(func(k uint64) bool { return k%mod == rest })
+			}
 		case rng.IntN(3) == 0:
 			m.resets = 1
 			err = m.reset(key + 5)

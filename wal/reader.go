@@ -158,6 +158,8 @@ func (r *Reader) revalidateLocked() {
 	switch {
 	case s.dropped && s.droppedAtHead && at == s.end:
 		r.seg, r.from = nil, s.last+1
+	case s.replaced:
+		r.seg = nil // from is where it goes on
 	case s.dropped || at > s.end:
 		r.gone = true
 	default:

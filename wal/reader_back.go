@@ -181,6 +181,12 @@ func (r *Reader) loadBack(at int64) (bool, error) {
 		return false, err
 	}
 	if off, ok := b.split(s.seed); !ok {
+		l.mu.Lock()
+		again := l.distrustIndexLocked(s)
+		l.mu.Unlock()
+		if again {
+			return false, nil
+		}
 		return false, r.corrupt(off, "record header checksum mismatch")
 	}
 	b.seg = s

@@ -102,6 +102,7 @@ func (l *Log) serve() {
 		_ = l.flushLocked() // it has poisoned the log
 		l.answerLocked()
 	}
+	l.saveIndexesLocked()
 	l.scheduled = false
 	l.scheduleLocked()
 	if !l.scheduled {
@@ -287,7 +288,7 @@ func (l *Log) replaceManifestLocked(m *manifest, drops int) error {
 // manifestWrittenLocked notes that the manifest is durable, and gives away the
 // first drops segments, which it does not name.
 func (l *Log) manifestWrittenLocked(drops int) {
-	l.hasManifest = true
+	l.hasManifest, l.indexDue = true, true
 	if drops > 0 {
 		l.disposeLocked(l.segs[:drops])
 		// A new array: a flush may be looking at the old one.
@@ -317,10 +318,18 @@ func (l *Log) disposeLocked(segs []*segment) {
 // next Open finds it again.
 func (l *Log) reapLocked() {
 	doomed, surplus := l.doomed, l.surplus
-	if len(doomed)+len(surplus) == 0 {
+	if len(doomed)+len(surplus)+len(l.staleIndexes) == 0 {
 		return
 	}
 	l.doomed, l.surplus = nil, nil
+	for _, s := range doomed {
+		l.forgetIndexLocked(s.num)
+	}
+	for _, num := range surplus {
+		l.forgetIndexLocked(num)
+	}
+	stale := l.staleIndexes
+	l.staleIndexes = nil
 	l.mu.Unlock()
 	for _, s := range doomed {
 		l.flusher.files.drop(&s.file)
@@ -329,12 +338,19 @@ func (l *Log) reapLocked() {
 		}
 	}
 	for _, num := range surplus {
-		name := filepath.Join(l.dir, segName(num))
-		if err := l.fs.Remove(name); err != nil {
-			l.log.Warn("wal: a segment that is no longer needed stays", "file", name, "err", err)
-		}
+		l.remove(segName(num))
+	}
+	for _, num := range stale {
+		l.remove(indexName(num))
 	}
 	l.mu.Lock()
+}
+
+func (l *Log) remove(base string) {
+	name := filepath.Join(l.dir, base)
+	if err := l.fs.Remove(name); err != nil {
+		l.log.Warn("wal: a file that is no longer needed stays", "file", name, "err", err)
+	}
 }
 
 // asyncSync is a SyncAsync that was not answered yet.
