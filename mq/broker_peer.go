@@ -11,6 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/vivarium-go/vivarium/mq/internal/api"
+	"github.com/vivarium-go/vivarium/mq/internal/wire"
 )
 
 const (
@@ -52,7 +53,8 @@ func (c *peerConn) send(req kmsg.Request) error {
 	return err
 }
 
-// receive reads the response of the request sent with the correlation id. Its byte slices are valid until the next receive.
+// receive reads the response of the request sent with the correlation id. Its byte slices, and strings of a fetch, are valid until the next
+// receive.
 func (c *peerConn) receive(req kmsg.Request, corr int32) (kmsg.Response, error) {
 	var head [4]byte
 	if _, err := io.ReadFull(c.nc, head[:]); err != nil {
@@ -76,18 +78,17 @@ func (c *peerConn) receive(req kmsg.Request, corr int32) (kmsg.Response, error) 
 	resp := req.ResponseKind()
 	resp.SetVersion(req.GetVersion())
 	if resp.IsFlexible() && resp.Key() != int16(kmsg.ApiVersions) {
-		if len(body) == 0 || body[0] != 0 {
-			return nil, fmt.Errorf("mq: broker's response has header tags")
+		rest, err := wire.SkipTags(body)
+		if err != nil {
+			return nil, fmt.Errorf("mq: header of broker's response: %w", err)
 		}
-		body = body[1:]
+		body = rest
 	}
-	var err error
-	if u, ok := resp.(kmsg.UnsafeReadFrom); ok && resp.Key() == int16(kmsg.Fetch) {
-		err = u.UnsafeReadFrom(body)
-	} else {
-		err = resp.ReadFrom(body)
+	decode := wire.Decode
+	if resp.Key() == int16(kmsg.Fetch) {
+		decode = wire.DecodeAlias
 	}
-	if err != nil {
+	if err := decode(resp, body); err != nil {
 		return nil, fmt.Errorf("mq: broker's response: %w", err)
 	}
 	return resp, nil

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/vivarium-go/vivarium/mq/internal/wire"
 )
 
 const (
@@ -91,44 +93,20 @@ func decodeResponse(req kmsg.Request, body []byte, unsafe bool) (kmsg.Response, 
 	resp := req.ResponseKind()
 	resp.SetVersion(req.GetVersion())
 	if resp.IsFlexible() && req.Key() != int16(kmsg.ApiVersions) {
-		rest, err := skipTags(body)
+		rest, err := wire.SkipTags(body)
 		if err != nil {
 			return nil, fmt.Errorf("%w: %s response header: %w", ErrProtocol, kmsg.NameForKey(req.Key()), err)
 		}
 		body = rest
 	}
-	var err error
-	if u, ok := resp.(interface{ UnsafeReadFrom([]byte) error }); ok && unsafe {
-		err = u.UnsafeReadFrom(body)
-	} else {
-		err = resp.ReadFrom(body)
+	decode := wire.Decode
+	if unsafe {
+		decode = wire.DecodeAlias
 	}
-	if err != nil {
+	if err := decode(resp, body); err != nil {
 		return nil, fmt.Errorf("%w: %s response: %w", ErrProtocol, kmsg.NameForKey(req.Key()), err)
 	}
 	return resp, nil
-}
-
-// skipTags returns what follows the tagged fields at the start of b.
-func skipTags(b []byte) ([]byte, error) {
-	count, n := binary.Uvarint(b)
-	if n <= 0 {
-		return nil, io.ErrUnexpectedEOF
-	}
-	b = b[n:]
-	for range count {
-		_, n := binary.Uvarint(b)
-		if n <= 0 {
-			return nil, io.ErrUnexpectedEOF
-		}
-		b = b[n:]
-		size, n := binary.Uvarint(b)
-		if n <= 0 || size > uint64(len(b)-n) {
-			return nil, io.ErrUnexpectedEOF
-		}
-		b = b[n+int(size):]
-	}
-	return b, nil
 }
 
 // start begins reading. wg counts the connection's goroutines.

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/vivarium-go/vivarium/mq/internal/wire"
 )
 
 // A broker answers a connection's requests in order, so what it holds back, such as fetches, joins and produce requests that wait for replicas, would
@@ -182,7 +184,7 @@ func (c *clientConn) negotiate(ctx context.Context, timeout time.Duration, versi
 		if unsupported {
 			resp.SetVersion(0) // KIP-511: whatever was asked, this answer is in version 0
 		}
-		if err := resp.ReadFrom(body); err != nil && (!unsupported || version == 0) {
+		if err := wire.Decode(resp, body); err != nil && (!unsupported || version == 0) {
 			return false, fmt.Errorf("%w: ApiVersions response of %s: %w", ErrProtocol, c.addr, err)
 		}
 		if len(resp.ApiKeys) == 0 && unsupported && version > 0 {

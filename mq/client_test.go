@@ -5,7 +5,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"maps"
 	"net"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -227,23 +229,35 @@ func TestClientClose(t *testing.T) {
 	})
 }
 
-// FuzzResponses decodes arbitrary bytes as every response; nothing may panic.
+// FuzzResponses decodes arbitrary bytes as a response, or as what members of a group say of themselves; nothing may panic.
 func FuzzResponses(f *testing.F) {
-	f.Add([]byte{0, 0, 0, 0, 0, 1, 0, 1, 't', 0, 0, 0, 1})
-	f.Add([]byte{0, 1, 2, 0, 0, 0, 0, 2, 2, 't', 2, 0, 0, 0, 0})
-	f.Fuzz(func(t *testing.T, b []byte) {
-		for key, v := range clientVersions {
-			for version := v.min; version <= v.max; version++ {
-				req := kmsg.RequestForKey(key.Int16())
-				req.SetVersion(version)
-				for _, unsafe := range []bool{false, true} {
-					if _, err := decodeResponse(req, b, unsafe); err != nil {
-						require.ErrorIs(t, err, ErrProtocol)
-					}
+	var all []kmsg.Request
+	for _, key := range slices.Sorted(maps.Keys(clientVersions)) {
+		for version := clientVersions[key].min; version <= clientVersions[key].max; version++ {
+			req := key.Request()
+			req.SetVersion(version)
+			resp := req.ResponseKind()
+			b := []byte(nil)
+			if resp.IsFlexible() {
+				b = []byte{0}
+			}
+			f.Add(uint16(len(all)), resp.AppendTo(b))
+			all = append(all, req)
+		}
+	}
+	f.Add(uint16(len(all)), encodeSubscription([]string{"t"}, []TopicPartition{{"t", 1}}))
+	f.Add(uint16(len(all)), encodeAssignment([]TopicPartition{{"t", 1}}))
+	f.Fuzz(func(t *testing.T, which uint16, b []byte) {
+		if i := int(which) % (len(all) + 1); i < len(all) {
+			for _, unsafe := range []bool{false, true} {
+				if _, err := decodeResponse(all[i], b, unsafe); err != nil {
+					require.ErrorIs(t, err, ErrProtocol)
 				}
 			}
+			return
 		}
 		_, _ = decodeAssignment(b)
+		_, _ = decodeMember(&kmsg.JoinGroupResponseMember{ProtocolMetadata: b})
 	})
 }
 

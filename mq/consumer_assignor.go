@@ -6,6 +6,8 @@ import (
 	"slices"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/vivarium-go/vivarium/mq/internal/wire"
 )
 
 // Assignor divides the partitions of a group's topics among its members (the "protocol" of a classic group). The
@@ -114,7 +116,7 @@ func byTopic(partitions []TopicPartition) map[string][]int32 {
 // decodeMember decodes what another member said about itself.
 func decodeMember(m *kmsg.JoinGroupResponseMember) (GroupMember, error) {
 	meta := kmsg.NewConsumerMemberMetadata()
-	if err := meta.ReadFrom(m.ProtocolMetadata); err != nil {
+	if err := wire.Decode(&meta, m.ProtocolMetadata); err != nil {
 		return GroupMember{}, err
 	}
 	gm := GroupMember{ID: m.MemberID, Topics: meta.Topics}
@@ -153,7 +155,7 @@ func decodeAssignment(b []byte) ([]TopicPartition, error) {
 		return nil, nil
 	}
 	a := kmsg.NewConsumerMemberAssignment()
-	if err := a.ReadFrom(b); err != nil {
+	if err := wire.Decode(&a, b); err != nil {
 		return nil, err
 	}
 	var partitions []TopicPartition

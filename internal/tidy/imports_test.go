@@ -26,7 +26,8 @@ var layers = map[string][]string{
 	"mq/internal/batch":      {"internal/invariant"},
 	"mq/internal/codec":      {"mq/internal/batch", "internal/invariant"},
 	"mq/internal/replica":    {"mq/internal/batch", "mq/internal/layout", "internal/invariant"},
-	"mq/internal/group":      {"internal/invariant"},
+	"mq/internal/group":      {"mq/internal/wire", "internal/invariant"},
+	"mq/internal/wire":       {},
 	"mq/internal/layout":     {"internal/invariant"},
 	"mq/internal/controller": {"mq/internal/layout", "internal/invariant"},
 }
@@ -38,7 +39,7 @@ var exactly = []string{"zk", "wal", "mq", "mq/mqtest", "zk/zktest", "zk/recipes"
 // clock, no socket, no file, no goroutine, no lock but atomics.
 var pure = []string{
 	"zk/internal/jute", "zk/internal/tree", "zk/internal/session", "zk/internal/watch", "zk/internal/zab",
-	"mq/internal/batch", "mq/internal/replica", "mq/internal/controller", "mq/internal/group", "mq/internal/layout",
+	"mq/internal/batch", "mq/internal/replica", "mq/internal/controller", "mq/internal/group", "mq/internal/layout", "mq/internal/wire",
 }
 
 var impure = []string{"net", "os", "time", "sync", "context", "log", "log/slog", "os/exec", "net/http"}

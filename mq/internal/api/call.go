@@ -6,6 +6,8 @@ import (
 	"fmt"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/vivarium-go/vivarium/mq/internal/wire"
 )
 
 // call is one request on its way to its answer. The handler owns it until it calls reply, replyRaw or replyNothing, once.
@@ -82,44 +84,21 @@ func (cl *call) parseHeader(frame []byte) ([]byte, error) {
 	if !cl.flexible {
 		return rest, nil
 	}
-	return skipTags(rest)
-}
-
-// skipTags skips the tagged fields of a flexible header.
-func skipTags(b []byte) ([]byte, error) {
-	count, n := binary.Uvarint(b)
-	if n <= 0 || count > uint64(len(b)) {
-		return nil, fmt.Errorf("%w: tags", errMalformed)
+	rest, err := wire.SkipTags(rest)
+	if err != nil {
+		return nil, fmt.Errorf("%w: api key %d: header: %w", errMalformed, cl.key, err)
 	}
-	b = b[n:]
-	for range count {
-		_, n := binary.Uvarint(b)
-		if n <= 0 {
-			return nil, fmt.Errorf("%w: tags", errMalformed)
-		}
-		b = b[n:]
-		size, n := binary.Uvarint(b)
-		if n <= 0 || size > uint64(len(b)-n) {
-			return nil, fmt.Errorf("%w: tags", errMalformed)
-		}
-		b = b[n+int(size):]
-	}
-	return b, nil
+	return rest, nil
 }
 
 // decode reads the request's body. Bytes alias the frame, which the next request overwrites, and so do the strings of Produce and
 // Fetch: who keeps them copies them.
-func (cl *call) decode(body []byte) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("%w: api key %d version %d: %v", errMalformed, cl.key, cl.version, p)
-		}
-	}()
-	read := cl.req.ReadFrom
-	if u, ok := cl.req.(kmsg.UnsafeReadFrom); ok && (cl.key == keyProduce || cl.key == keyFetch) {
-		read = u.UnsafeReadFrom
+func (cl *call) decode(body []byte) error {
+	decode := wire.Decode
+	if cl.key == keyProduce || cl.key == keyFetch {
+		decode = wire.DecodeAlias
 	}
-	if err := read(body); err != nil {
+	if err := decode(cl.req, body); err != nil {
 		return fmt.Errorf("%w: api key %d version %d: %w", errMalformed, cl.key, cl.version, err)
 	}
 	return nil

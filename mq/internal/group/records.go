@@ -6,6 +6,8 @@ import (
 	"math"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/vivarium-go/vivarium/mq/internal/wire"
 )
 
 // Versions of the records of __consumer_offsets that are written; older ones are read too.
@@ -32,13 +34,13 @@ func ParseKey(b []byte) (Key, error) {
 	switch version := int16(binary.BigEndian.Uint16(b)); version {
 	case 0, 1:
 		k := kmsg.NewOffsetCommitKey()
-		if err := k.ReadFrom(b); err != nil {
+		if err := wire.Decode(&k, b); err != nil {
 			return Key{}, fmt.Errorf("group: offset key: %w", err)
 		}
 		return Key{Group: k.Group, IsOffset: true, TopicPartition: TopicPartition{k.Topic, k.Partition}}, nil
 	case groupKeyVersion:
 		k := kmsg.NewGroupMetadataKey()
-		if err := k.ReadFrom(b); err != nil {
+		if err := wire.Decode(&k, b); err != nil {
 			return Key{}, fmt.Errorf("group: group key: %w", err)
 		}
 		return Key{Group: k.Group}, nil
@@ -65,7 +67,7 @@ func AppendOffsetValue(dst []byte, o Offset) []byte {
 // ParseOffsetValue reads the value of a committed offset.
 func ParseOffsetValue(b []byte) (Offset, error) {
 	v := kmsg.NewOffsetCommitValue()
-	if err := v.ReadFrom(b); err != nil {
+	if err := wire.Decode(&v, b); err != nil {
 		return Offset{}, fmt.Errorf("group: offset value: %w", err)
 	}
 	o := Offset{Offset: v.Offset, LeaderEpoch: v.LeaderEpoch, Metadata: v.Metadata, CommitTime: v.CommitTimestamp}
@@ -107,7 +109,7 @@ func AppendGroupValue(dst []byte, s Snapshot) []byte {
 // ParseGroupValue reads a group's metadata.
 func ParseGroupValue(group string, b []byte) (Snapshot, error) {
 	v := kmsg.NewGroupMetadataValue()
-	if err := v.ReadFrom(b); err != nil {
+	if err := wire.Decode(&v, b); err != nil {
 		return Snapshot{}, fmt.Errorf("group: metadata of group %q: %w", group, err)
 	}
 	s := Snapshot{Group: group, ProtocolType: v.ProtocolType, Generation: v.Generation, StateTimestamp: v.CurrentStateTimestamp}
