@@ -83,6 +83,21 @@ func latency(dur time.Duration, fn func(call int) error) (float64, error) {
 	return micros(took[len(took)/2]), nil
 }
 
+// latencyMillis calls fn for about dur, and returns the median of the times that
+// it says it took, in milliseconds.
+func latencyMillis(dur time.Duration, fn func() (time.Duration, error)) (float64, error) {
+	var took []time.Duration
+	for begin := time.Now(); len(took) == 0 || time.Since(begin) < dur; {
+		t, err := fn()
+		if err != nil {
+			return 0, err
+		}
+		took = append(took, t)
+	}
+	slices.Sort(took)
+	return micros(took[len(took)/2]) / 1e3, nil
+}
+
 func micros(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1e3 }
 
 // await calls fn until it succeeds or ctx ends.

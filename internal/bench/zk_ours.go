@@ -89,6 +89,11 @@ func (s zkSession) read(ctx context.Context, path string) error {
 	return errors.Join(<-synced, err)
 }
 
+func (s zkSession) watch(ctx context.Context, path string, fired func()) error {
+	_, _, err := s.Get(ctx, path, zk.Watch(func(zk.Event) { fired() }))
+	return err
+}
+
 func (s zkSession) goSet(ctx context.Context, path string, data []byte, done func(error)) {
 	s.Go(ctx, zk.SetOp(path, data, zk.AnyVersion), func(r zk.OpResult) { done(r.Err) })
 }
