@@ -33,7 +33,7 @@ type FileConfig struct {
 	DataDir    string       // dataDir, in which Apache ZooKeeper has version-2 and we vivarium
 	DataLogDir string       // dataLogDir; empty: as DataDir
 
-	ClientPort        int    // 0: none
+	ClientPort        int    // 0: a free one if the file says so, else none
 	ClientAddress     string // clientPortAddress; empty: all interfaces
 	SecureClientPort  int    // 0: none
 	SecureAddress     string // secureClientPortAddress; empty: all interfaces
@@ -261,10 +261,10 @@ func (f *FileConfig) check() {
 			}
 		}
 	}
-	if f.ClientPort == 0 && f.ClientAddress != "" {
+	if f.lines["clientPort"] == 0 && f.ClientAddress != "" {
 		fail("clientPortAddress", "is set, but clientPort is not")
 	}
-	if f.SecureClientPort == 0 && f.SecureAddress != "" {
+	if f.lines["secureClientPort"] == 0 && f.SecureAddress != "" {
 		fail("secureClientPortAddress", "is set, but secureClientPort is not")
 	}
 	if f.ClientPort != 0 && f.ClientPort == f.SecureClientPort && f.ClientAddress == f.SecureAddress {

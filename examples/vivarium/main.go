@@ -1,6 +1,9 @@
-// Command vivarium runs a ZooKeeper ensemble and a Kafka cluster in one process.
+// Command vivarium runs a ZooKeeper ensemble and a Kafka cluster in one process,
+// or one ZooKeeper server of a zoo.cfg, and looks after them.
 //
-//	vivarium up [-servers 3] [-brokers 3] [-zk-port 2181] [-kafka-port 9092] [-data DIR]
+//	vivarium up [-servers 3] [-brokers 3] [-zk-port 2181] [-kafka-port 9092] [-data DIR] [-zk-config FILE]
+//	vivarium zk -config zoo.cfg [-new]
+//	vivarium status [-server HOST:PORT]
 //
 // Real clients work against it as they are. Exit codes: 0 after a clean stop,
 // 1 after an error, 2 after a wrong flag.
@@ -19,10 +22,12 @@ import (
 
 // commands are the verbs, each with its own flags.
 var commands = map[string]func(ctx context.Context, args []string, stdout, stderr io.Writer) error{
-	"up": up,
+	"status": status,
+	"up":     up,
+	"zk":     server,
 }
 
-const usage = "usage: vivarium up [-servers 3] [-brokers 3] [-zk-port 2181] [-kafka-port 9092] [-data DIR]"
+const usage = "usage: vivarium up|zk|status [flags]; -h lists a command's flags"
 
 // errUsage is a mistake on the command line, which exits 2.
 var errUsage = errors.New("usage")

@@ -63,7 +63,7 @@ func TestUp(t *testing.T) {
 }
 
 func TestWrongUse(t *testing.T) {
-	for _, args := range [][]string{{}, {"down"}, {"up", "-servers", "0"}, {"up", "-brokers", "x"}, {"up", "-zk-port", "70000"}, {"up", "extra"}, {"up", "-nope"}} {
+	for _, args := range [][]string{{}, {"down"}, {"up", "-servers", "0"}, {"up", "-brokers", "x"}, {"up", "-zk-port", "70000"}, {"up", "extra"}, {"up", "-nope"}, {"zk"}, {"zk", "-config", "x", "y"}, {"status", "-server", "nowhere"}} {
 		var out, errs bytes.Buffer
 		require.Equal(t, 2, run(t.Context(), args, &out, &errs), args)
 		require.Equal(t, 1, strings.Count(errs.String(), "\n"), errs.String())

@@ -3,11 +3,11 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -27,26 +27,20 @@ const (
 type upFlags struct {
 	servers, brokers  int
 	zkPort, kafkaPort int
-	data              string
+	data, zkConfig    string
 }
 
 func parseUp(args []string, stderr io.Writer) (upFlags, error) {
 	var f upFlags
-	set := flag.NewFlagSet("up", flag.ContinueOnError)
-	set.SetOutput(io.Discard)
+	set := newFlags("up")
 	set.IntVar(&f.servers, "servers", 3, "ZooKeeper servers")
 	set.IntVar(&f.brokers, "brokers", 3, "Kafka brokers")
 	set.IntVar(&f.zkPort, "zk-port", 2181, "port of the first server, the others follow; 0: free ones")
 	set.IntVar(&f.kafkaPort, "kafka-port", 9092, "port of the first broker, the others follow; 0: free ones")
 	set.StringVar(&f.data, "data", "", "directory for the data; empty: memory")
-	err := set.Parse(args)
-	if errors.Is(err, flag.ErrHelp) {
-		set.SetOutput(stderr)
-		set.Usage()
+	set.StringVar(&f.zkConfig, "zk-config", "", "a zoo.cfg whose limits and times every server takes; addresses, directories and members do not count")
+	if err := parseFlags(set, args, stderr); err != nil {
 		return f, err
-	}
-	if err != nil {
-		return f, fmt.Errorf("%w: %w", errUsage, err)
 	}
 	for name, n := range map[string]int{"-servers": f.servers, "-brokers": f.brokers} {
 		if n < 1 || n > membersMax {
@@ -57,9 +51,6 @@ func parseUp(args []string, stderr io.Writer) (upFlags, error) {
 		if p < 0 || p > 65535-membersMax {
 			return f, fmt.Errorf("%w: %s %d is not a port", errUsage, name, p)
 		}
-	}
-	if set.NArg() > 0 {
-		return f, fmt.Errorf("%w: up takes no argument %q", errUsage, set.Arg(0))
 	}
 	return f, nil
 }
@@ -80,11 +71,15 @@ func up(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelInfo}))
+	settings, err := serverSettings(f.zkConfig, log)
+	if err != nil {
+		return err
+	}
 	startCtx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	memory := zk.NewMemoryNetwork()
 	ensemble, err := zk.StartEnsemble(startCtx, zk.EnsembleConfig{
-		Servers: f.servers, Network: memory, DataDir: below(f.data, "zk"), Logger: log,
+		Servers: f.servers, Network: memory, DataDir: below(f.data, "zk"), Logger: log, Server: settings,
 		Clients: func(id int64) []zk.Endpoint {
 			host := "zk-" + strconv.FormatInt(id, 10)
 			return []zk.Endpoint{
@@ -112,6 +107,26 @@ func up(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 	defer cancel()
 	return errors.Join(cluster.Shutdown(stopCtx), ensemble.Shutdown(stopCtx))
+}
+
+// serverSettings reads what a zoo.cfg says of every server.
+func serverSettings(path string, log *slog.Logger) (zk.Config, error) {
+	if path == "" {
+		return zk.Config{}, nil
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		return zk.Config{}, err
+	}
+	defer file.Close()
+	f, err := zk.ParseConfig(path, file)
+	if err != nil {
+		return zk.Config{}, err
+	}
+	for _, w := range f.Warnings {
+		log.Warn(path, "warning", w)
+	}
+	return f.Server, nil
 }
 
 func below(dir, name string) string {

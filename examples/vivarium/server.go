@@ -1,0 +1,114 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/vivarium-go/vivarium/zk"
+)
+
+// initializeFile in dataDir says, as for Apache ZooKeeper, that the ensemble is
+// new and that an empty directory is no lost disk.
+const initializeFile = "initialize"
+
+// server runs one ZooKeeper server of a zoo.cfg in the foreground.
+func server(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	set := newFlags("zk")
+	path := set.String("config", "", "the zoo.cfg")
+	isNew := set.Bool("new", false, "the ensemble is new: this server may vote though its directory is empty (as the file initialize in dataDir says)")
+	if err := parseFlags(set, args, stderr); err != nil {
+		return err
+	}
+	if *path == "" {
+		return fmt.Errorf("%w: zk needs -config", errUsage)
+	}
+	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelInfo}))
+	file, err := zk.LoadConfig(*path)
+	if err != nil {
+		return err
+	}
+	cfg, err := file.ServerConfig()
+	if err != nil {
+		return err
+	}
+	for _, w := range file.Warnings {
+		log.Warn(*path, "warning", w)
+	}
+	cfg.Logger = log
+	mark := filepath.Join(file.DataDir, initializeFile)
+	_, err = os.Stat(mark)
+	marked := err == nil
+	cfg.Bootstrap = *isNew || marked || len(cfg.Servers) == 1
+	if !cfg.Bootstrap && isEmpty(cfg.DataDir) {
+		log.Warn("nothing in the data directory: this server gets its state from the others before it votes; a new ensemble needs -new, or the file initialize in dataDir")
+	}
+	s, err := zk.StartServer(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	if marked {
+		if err := os.Remove(mark); err != nil {
+			log.Warn("mark of a new ensemble not removed", "err", err)
+		}
+	}
+	return serve(ctx, s, stdout, log)
+}
+
+// serve says when the server serves, and stops it when ctx ends.
+func serve(ctx context.Context, s *zk.Server, stdout io.Writer, log *slog.Logger) error {
+	err := s.Ready(ctx)
+	if err == nil {
+		var addrs []string
+		for _, a := range s.Addrs() {
+			addrs = append(addrs, a.String())
+		}
+		fmt.Fprintf(stdout, "ready zookeeper=%s\n", strings.Join(addrs, ","))
+		select {
+		case <-ctx.Done():
+		case <-s.Done():
+		}
+	}
+	if ctx.Err() == nil {
+		return errors.Join(s.Err(), s.Close())
+	}
+	log.Info("stopping")
+	stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+	defer cancel()
+	return s.Shutdown(stopCtx)
+}
+
+func isEmpty(dir string) bool {
+	names, err := os.ReadDir(dir)
+	return errors.Is(err, fs.ErrNotExist) || err == nil && len(names) == 0
+}
+
+// newFlags returns a set of flags that prints nothing by itself.
+func newFlags(verb string) *flag.FlagSet {
+	set := flag.NewFlagSet(verb, flag.ContinueOnError)
+	set.SetOutput(io.Discard)
+	return set
+}
+
+// parseFlags parses flags and nothing else; -h prints them to stderr.
+func parseFlags(set *flag.FlagSet, args []string, stderr io.Writer) error {
+	err := set.Parse(args)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		set.SetOutput(stderr)
+		set.Usage()
+		return err
+	case err != nil:
+		return fmt.Errorf("%w: %w", errUsage, err)
+	case set.NArg() > 0:
+		return fmt.Errorf("%w: %s takes no argument %q", errUsage, set.Name(), set.Arg(0))
+	}
+	return nil
+}
