@@ -359,6 +359,9 @@ func (l *Log) preallocate(w *writer, stepMax int64) error {
 	}
 	invariant.Check(s.alloc == w.pos, "wal: records end at %d, zeros would begin at %d", w.pos, s.alloc)
 	end := min(w.pos+min(max(w.pos, preallocMin), stepMax), l.segmentBytes)
+	if r, ok := w.f.(vfs.Reserver); ok {
+		_ = r.Reserve(end - s.alloc) // the writes below find out
+	}
 	for s.alloc < end {
 		n := min(end-s.alloc, int64(len(zeros)))
 		if _, err := w.f.WriteAt(zeros[:n], s.alloc); err != nil {

@@ -245,7 +245,7 @@ func (m *model) workload() error {
 		func() error { return m.append(120, 69, 70, 71) },
 		m.sync,
 		func() error { return m.replace(func(uint64) bool { return false }) }, // nothing of it stays
-		func() error { return m.append(120, 72, 73) },                        // recycles one of them
+		func() error { return m.append(120, 72, 73) },                         // recycles one of them
 		m.sync,
 		m.close,
 	}

@@ -53,23 +53,37 @@ type CacheDropper interface {
 	DropCache() error
 }
 
+// Reserver is what a File may implement beside: Reserve asks for room for n
+// bytes behind the end of the file, without changing its size. It is a hint that
+// keeps a growing file in one piece where the system has a call for it.
+type Reserver interface {
+	Reserve(n int64) error
+}
+
 // ErrLocked says that another holder has the lock. Returned by Lock.
 var ErrLocked = errors.New("locked by another holder")
 
 // locker is what a file system implements so that Lock works on it.
 type locker interface {
-	lock(name string) (io.Closer, error)
+	lock(name string, shared bool) (io.Closer, error)
 }
 
 // Lock takes an exclusive lock named by a file, which it creates. It fails with
 // an error that Is ErrLocked when this or another process holds it. The lock
 // ends with Close, with the process, and on Mem with a crash.
-func Lock(fsys FS, name string) (io.Closer, error) {
+func Lock(fsys FS, name string) (io.Closer, error) { return lock(fsys, name, false) }
+
+// LockShared takes the lock together with others who share it, while nobody has
+// it exclusively. It creates nothing: a file that is not there is an error that
+// Is fs.ErrNotExist.
+func LockShared(fsys FS, name string) (io.Closer, error) { return lock(fsys, name, true) }
+
+func lock(fsys FS, name string, shared bool) (io.Closer, error) {
 	l, ok := fsys.(locker)
 	if !ok {
 		return nil, &fs.PathError{Op: "lock", Path: name, Err: errors.ErrUnsupported}
 	}
-	return l.lock(name)
+	return l.lock(name, shared)
 }
 
 // ReadFile returns the content of a file of at most limit bytes; a longer one

@@ -157,7 +157,9 @@ func (i *injectFS) SyncDir(name string) error {
 	return i.fsys.SyncDir(name)
 }
 
-func (i *injectFS) lock(name string) (io.Closer, error) { return Lock(i.fsys, name) }
+func (i *injectFS) lock(name string, shared bool) (io.Closer, error) {
+	return lock(i.fsys, name, shared)
+}
 
 type injectFile struct {
 	i    *injectFS

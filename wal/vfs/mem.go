@@ -21,8 +21,8 @@ type Mem struct {
 	// the inode's own mutex besides.
 	mu    sync.RWMutex
 	root  *dirNode
-	locks map[string]bool
-	seq   atomic.Uint64 // of the last change
+	locks map[string]int // how many hold it; -1: one alone
+	seq   atomic.Uint64  // of the last change
 }
 
 // dirNode is a directory: what is visible now, and what of it is not durable.
@@ -43,7 +43,7 @@ var _ FS = (*Mem)(nil)
 
 // NewMem returns an empty file system.
 func NewMem() *Mem {
-	return &Mem{root: newDir(), locks: map[string]bool{}}
+	return &Mem{root: newDir(), locks: map[string]int{}}
 }
 
 func newDir() *dirNode { return &dirNode{entries: map[string]any{}} }
@@ -222,13 +222,18 @@ func (m *Mem) SyncDir(name string) error {
 }
 
 type memLock struct {
-	m    *Mem
-	name string
-	once sync.Once
+	m      *Mem
+	name   string
+	shared bool
+	once   sync.Once
 }
 
-func (m *Mem) lock(name string) (io.Closer, error) {
-	f, err := m.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
+func (m *Mem) lock(name string, shared bool) (io.Closer, error) {
+	flag := os.O_RDWR | os.O_CREATE
+	if shared {
+		flag = os.O_RDONLY
+	}
+	f, err := m.OpenFile(name, flag, 0o600)
 	if err != nil {
 		return nil, err
 	}
@@ -236,18 +241,24 @@ func (m *Mem) lock(name string) (io.Closer, error) {
 	key := strings.Join(split(name), "/")
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.locks[key] {
+	switch n := m.locks[key]; {
+	case n < 0 || n > 0 && !shared:
 		return nil, &fs.PathError{Op: "lock", Path: name, Err: ErrLocked}
+	case shared:
+		m.locks[key]++
+	default:
+		m.locks[key] = -1
 	}
-	m.locks[key] = true
-	return &memLock{m: m, name: key}, nil
+	return &memLock{m: m, name: key, shared: shared}, nil
 }
 
 func (l *memLock) Close() error {
 	l.once.Do(func() {
 		l.m.mu.Lock()
 		defer l.m.mu.Unlock()
-		delete(l.m.locks, l.name)
+		if l.m.locks[l.name]--; !l.shared || l.m.locks[l.name] == 0 {
+			delete(l.m.locks, l.name)
+		}
 	})
 	return nil
 }

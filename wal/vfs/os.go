@@ -39,12 +39,18 @@ func (osFS) ReadDir(name string) ([]string, error) {
 
 func (osFS) MkdirAll(name string, perm fs.FileMode) error { return os.MkdirAll(name, perm) }
 func (osFS) SyncDir(name string) error                    { return syncDir(name) }
-func (osFS) lock(name string) (io.Closer, error)          { return lockFile(name) }
+
+func (osFS) lock(name string, shared bool) (io.Closer, error) {
+	return lockFile(name, shared)
+}
 
 // osFile is a file whose Sync is the cheapest call that keeps File's promise.
 type osFile struct{ *os.File }
 
 func (f osFile) Sync() error { return syncData(f.File) }
+
+// Reserve implements Reserver.
+func (f osFile) Reserve(n int64) error { return reserve(f.File, n) }
 
 // DropCache implements CacheDropper.
 func (f osFile) DropCache() error { return dropCache(f.File) }
