@@ -140,10 +140,10 @@ func TestServersOfConfigFiles(t *testing.T) {
 	require.NoError(t, err)
 	_, err = c.Set(ctx, "/kept", []byte("two"), 0)
 	require.NoError(t, err)
+	require.NoError(t, c.Close())
 	for _, p := range servers {
 		require.Equal(t, -1, p.end(t, syscall.SIGKILL))
 	}
-	_ = c.Close() // there is nobody to say goodbye to
 
 	addrs := start()
 	c, err = zk.Connect(ctx, zk.ClientConfig{Servers: addrs})
