@@ -91,6 +91,7 @@ type loopState struct {
 	digests  [digestsKept]digestAt
 
 	reaper       reaper
+	quotaWarned  time.Duration // since started
 	housekept    time.Duration // since started
 	strandedAt   time.Duration
 	appliedSince int // the last snapshot

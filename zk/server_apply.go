@@ -81,6 +81,7 @@ func (s *Server) applyOne(e *zab.Entry) (readWaits bool, err error) {
 	s.batch.zxid = e.Zxid
 	s.batch.events = append(s.batch.events, s.res.Events...)
 	s.followSessions(&env)
+	s.warnOfQuota()
 	if env.Origin == zab.ServerID(s.cfg.ID) {
 		return s.answer(&env, e.Zxid), nil
 	}

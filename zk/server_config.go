@@ -111,6 +111,9 @@ type Config struct {
 	ExtendedTypes bool
 	// SkipACL has nobody's permissions checked (skipACL). The same on every server.
 	SkipACL bool
+	// EnforceQuota refuses what goes beyond a quota's hard limits with
+	// ErrQuotaExceeded (enforceQuota). Else quotas count and warn. The leader's counts.
+	EnforceQuota bool
 	// ContainerCheckInterval is how often a leader looks for containers and znodes
 	// with a time to live that are to be deleted (znode.container.checkIntervalMs).
 	// 0: a minute; negative: never.

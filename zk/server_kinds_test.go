@@ -3,6 +3,7 @@ package zk_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -143,5 +144,42 @@ func TestEphemeralsPrefix(t *testing.T) {
 		var p jute.StringsResponse
 		p.Decode(&body)
 		require.Len(t, p.Strings, want, prefix)
+	}
+}
+
+// Row 26 through a client: counts are kept always, hard limits hold where they
+// are enforced, in a multi too, and an operator is told.
+func TestQuotas(t *testing.T) {
+	for _, enforce := range []bool{false, true} {
+		var log warnings
+		e := zktest.Start(t, zk.EnsembleConfig{Logger: slog.New(&log), Server: zk.Config{EnforceQuota: enforce}})
+		c := e.Connect()
+		ctx := t.Context()
+		for _, z := range [][2]string{
+			{"/app", "12345"},
+			{"/zookeeper/quota/app", ""},
+			{"/zookeeper/quota/app/zookeeper_limits", "count=2,bytes=-1=;countHardLimit=3"},
+			{"/zookeeper/quota/app/zookeeper_stats", ""},
+			{"/app/1", "x"},
+			{"/app/2", "x"},
+		} {
+			_, err := c.Create(ctx, z[0], []byte(z[1]), zk.Persistent)
+			require.NoError(t, err)
+		}
+		_, err := c.Create(ctx, "/app/3", nil, zk.Persistent)
+		_, multiErr := c.Multi(ctx, zk.DeleteOp("/app/1", -1), zk.CreateOp("/app/4", nil, zk.Persistent), zk.CreateOp("/app/5", nil, zk.Persistent))
+		data, stat, readErr := c.Get(ctx, "/zookeeper/quota/app/zookeeper_stats")
+		require.NoError(t, readErr)
+		require.Zero(t, stat.Version)
+		if enforce {
+			require.ErrorIs(t, err, zk.ErrQuotaExceeded)
+			require.ErrorIs(t, multiErr, zk.ErrQuotaExceeded)
+			require.Equal(t, "count=3,bytes=7", string(data))
+			continue
+		}
+		require.NoError(t, err)
+		require.NoError(t, multiErr)
+		require.Equal(t, "count=5,bytes=6", string(data))
+		require.EqualValues(t, 1, log.count.Load())
 	}
 }

@@ -17,12 +17,15 @@ func (c *Config) features() tree.Features {
 	if c.SkipACL {
 		f |= tree.FeatureSkipACL
 	}
+	if c.EnforceQuota {
+		f |= tree.FeatureEnforceQuota
+	}
 	return f
 }
 
 // leaderFeatures are those that only the leader sets, and takes away where they
 // came with a request.
-const leaderFeatures = tree.FeatureExtendedTypes | tree.FeatureSkipACL
+const leaderFeatures = tree.FeatureExtendedTypes | tree.FeatureSkipACL | tree.FeatureEnforceQuota
 
 // reaper is what a leader knows of the containers and TTL znodes whose time is
 // over (ZooKeeper's ContainerManager).
@@ -62,4 +65,15 @@ func (s *Server) reap(now time.Duration) {
 func (s *Server) leaderTime() int64 {
 	s.lead.lastTime = max(s.lead.lastTime, time.Now().UnixMilli())
 	return s.lead.lastTime
+}
+
+// warnOfQuota tells an operator which quota has more than it should, once a
+// minute at most.
+func (s *Server) warnOfQuota() {
+	now := time.Since(s.started)
+	if s.res.OverQuota == "" || s.lead == nil || s.quotaWarned != 0 && now-s.quotaWarned < time.Minute {
+		return
+	}
+	s.quotaWarned = now
+	s.log.Warn("quota exceeded", "path", s.res.OverQuota)
 }

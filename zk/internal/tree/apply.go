@@ -78,10 +78,11 @@ func (t *Tree) applyMulti(txn *Txn, res *Result) {
 	}
 	res.Path, res.Stat = "", jute.Stat{}
 	t.inMulti, t.frozen = false, frozen
+	t.endQuotas(failed >= 0)
 	if failed >= 0 {
 		t.rollBack()
 		t.digest, t.stats = digest, stats
-		res.Failed, res.Events = true, res.Events[:0]
+		res.Failed, res.Events, res.OverQuota = true, res.Events[:0], ""
 		for i := range failed {
 			res.Ops[i] = jute.OpResult{Type: jute.OpError}
 		}

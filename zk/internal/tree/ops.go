@@ -84,6 +84,9 @@ func (t *Tree) create(txn *Txn, op *jute.Op, res *Result) jute.Code {
 	if e == nil {
 		e = t.newEntry(string(path))
 	}
+	if code := t.checkQuota(txn, e.path, int64(len(op.Data)), 1); code != jute.CodeOK {
+		return code
+	}
 	e.parent = pe
 	v := &version{znode: znode{
 		data: bytes.Clone(op.Data), acl: acl, kind: kind,
@@ -95,16 +98,24 @@ func (t *Tree) create(txn *Txn, op *jute.Op, res *Result) jute.Code {
 	case kindTTL:
 		v.owner = op.TTL
 	}
+	t.born(e, v, res)
+	return jute.CodeOK
+}
+
+// born puts a new znode into the tree and tells of it.
+func (t *Tree) born(e *entry, v *version, res *Result) {
+	size := int64(len(v.data)) // startQuota may change it
 	t.plant(e, v)
-	pv = t.writable(pe)
+	pv := t.writable(e.parent)
 	pv.creates++
 	pv.pzxid = t.zxid
-	t.resum(pe, pv)
+	t.resum(e.parent, pv)
 	res.Path, res.Stat = e.path, v.stat()
+	t.startQuota(e.path)
+	t.account(e.path, size, 1, res)
 	res.Events = append(res.Events,
-		Event{jute.EventCreated, t.zxid, e.path, acl},
-		Event{jute.EventChildrenChanged, t.zxid, pe.path, pv.acl})
-	return jute.CodeOK
+		Event{jute.EventCreated, t.zxid, e.path, v.acl},
+		Event{jute.EventChildrenChanged, t.zxid, e.parent.path, pv.acl})
 }
 
 func pathMax(txn *Txn) int {
@@ -179,8 +190,9 @@ func (t *Tree) delete(txn *Txn, op *jute.Op, res *Result) jute.Code {
 
 // deleteNode deletes a znode without children.
 func (t *Tree) deleteNode(e *entry, v *version, res *Result) {
-	acl := v.acl
+	acl, bytes := v.acl, int64(len(v.data))
 	t.uproot(e)
+	t.account(e.path, -bytes, -1, res)
 	pv := t.writable(e.parent)
 	pv.pzxid = t.zxid
 	t.resum(e.parent, pv)
@@ -249,13 +261,18 @@ func (t *Tree) setData(txn *Txn, op *jute.Op, res *Result) jute.Code {
 	if e == t.config && txn.Features&FeatureInternal != 0 {
 		next = -1 // as QuorumPeer does: the configuration has a version of its own
 	}
+	diff := int64(len(op.Data) - len(v.data))
+	if code := t.checkQuota(txn, op.Path, diff, 0); code != jute.CodeOK {
+		return code
+	}
 	v = t.writable(e)
-	t.stats.DataBytes += int64(len(op.Data) - len(v.data))
+	t.stats.DataBytes += diff
 	v.data = bytes.Clone(op.Data)
 	v.dataSum = hashData(v.data)
 	v.version, v.mzxid, v.mtime = next, t.zxid, txn.Time
 	t.resum(e, v)
 	res.Path, res.Stat = e.path, v.stat()
+	t.account(e.path, diff, 0, res)
 	res.Events = append(res.Events, Event{jute.EventDataChanged, t.zxid, e.path, v.acl})
 	return jute.CodeOK
 }

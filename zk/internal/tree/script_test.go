@@ -57,6 +57,7 @@ type story struct {
 
 var featureNames = map[string]Features{
 	"notypes": 0, "skipacl": FeatureSkipACL, "local": FeatureLocalSession, "internal": FeatureInternal,
+	"enforce": FeatureEnforceQuota,
 }
 
 func (s *story) num(v string) int64 {
@@ -197,6 +198,9 @@ func (s *story) apply(txn *Txn) string {
 			out.WriteString(" " + o.Path)
 		}
 		out.WriteString("]")
+	}
+	if res.OverQuota != "" {
+		out.WriteString(" over(" + res.OverQuota + ")")
 	}
 	for _, e := range res.Events {
 		require.Equal(s.t, s.zxid, e.Zxid)

@@ -37,6 +37,10 @@ type Tree struct {
 	pathBuf []byte
 	doomed  []*entry // by a closeSession
 
+	quotas       map[string]quota // by the path that they are on; nil: none
+	quotasBefore map[string]quota // the current multi, if quotasSaved
+	quotasSaved  bool
+
 	inMulti bool
 	touched []*entry // by the current multi
 
@@ -122,6 +126,7 @@ func (t *Tree) plant(e *entry, v *version) {
 	default:
 		t.stats.Znodes++
 		t.stats.DataBytes += int64(len(e.path) + len(v.data))
+		t.watchQuota(e.path, false)
 		switch e.path {
 		case rootPath:
 			t.root = e
@@ -153,6 +158,7 @@ func (t *Tree) uproot(e *entry) {
 	default:
 		t.stats.Znodes--
 		t.stats.DataBytes -= int64(len(e.path) + len(v.data))
+		t.watchQuota(e.path, true)
 	}
 	t.writable(e.parent).writableKids().remove(e)
 	if set := t.ownerSet(v); set != nil {

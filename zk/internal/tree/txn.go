@@ -25,6 +25,7 @@ const (
 	FeatureSkipACL                            // no ACL is checked
 	FeatureLocalSession                       // Txn.Session is not in the session table, and may not own ephemerals
 	FeatureInternal                           // the server itself acts: no session or ACL is checked, deleteContainer is allowed
+	FeatureEnforceQuota                       // a quota's hard limits hold
 )
 
 // Txn is one transaction as it travels through the log. The zero value is a KindNone.
@@ -63,6 +64,8 @@ type Result struct {
 	Ops    []jute.OpResult // KindMulti, also if it failed: what a jute.MultiResponse carries; then Err stays CodeOK
 	Failed bool            // KindMulti: nothing was done, and Ops tells why
 	Events []Event         // in order of happening
+
+	OverQuota string // the path of a quota that has more than its limits say, "" if none has
 }
 
 // Event is a change that watches may be waiting for.
