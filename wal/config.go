@@ -41,6 +41,25 @@ type Config struct {
 	// NoLock leaves out the lock file: the caller holds a lock on an enclosing
 	// directory.
 	NoLock bool
+	// ReadOnly opens a log that is there to be read, and writes nothing at all.
+	// It shares the lock with other readers, and nobody writes meanwhile; a
+	// directory without a lock file, as NoLock leaves it or a copy may be, is
+	// read without. Since nothing is synced either, what Open finds behind the
+	// last clean close may be in the system's memory only. Whatever would change
+	// the log fails with ErrReadOnly.
+	ReadOnly bool
+	// Progress is called by Open as it goes along: at first, at least every
+	// 64 MiB that it reads, and when it is done. nil: nobody is told.
+	Progress func(Progress)
+}
+
+// Progress is how far Open has come.
+type Progress struct {
+	// Segments of SegmentsTotal were looked at.
+	Segments, SegmentsTotal int
+	// Bytes of BytesTotal were read of the tail that a crash may have torn, which
+	// only the last segment can have; both are 0 elsewhere.
+	Bytes, BytesTotal int64
 }
 
 // Record is a key and what is stored under it.

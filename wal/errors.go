@@ -16,6 +16,8 @@ var (
 	// ErrPoisoned says that an earlier write or sync failed; the error wraps
 	// that first cause. Only closing the log and opening it again helps.
 	ErrPoisoned = errors.New("wal: poisoned by an earlier failure")
+	// ErrReadOnly says that the log was opened with Config.ReadOnly.
+	ErrReadOnly = errors.New("wal: opened read-only")
 	// ErrLocked says that another holder has the directory open.
 	ErrLocked = vfs.ErrLocked
 	// ErrGone says that a reader's position was truncated away, and it is to

@@ -18,6 +18,7 @@ const openFilesMax = 512
 type segFile struct {
 	fs         vfs.FS
 	name       string
+	readOnly   bool
 	f          vfs.File // nil: not open
 	pins       int
 	opening    bool
@@ -60,7 +61,12 @@ func (c *fileCache) pin(h *segFile, flag int) (vfs.File, error) {
 	}
 	h.opening = true
 	c.mu.Unlock()
-	f, err := h.fs.OpenFile(h.name, os.O_RDWR|flag, 0o600)
+	if h.readOnly {
+		flag |= os.O_RDONLY
+	} else {
+		flag |= os.O_RDWR
+	}
+	f, err := h.fs.OpenFile(h.name, flag, 0o600)
 	c.mu.Lock()
 	h.opening = false
 	c.cond.Broadcast()

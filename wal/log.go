@@ -25,6 +25,8 @@ type Log struct {
 	log          *slog.Logger
 	lock         io.Closer // nil with NoLock
 	newID        func() uint64
+	readOnly     bool
+	progress     func(Progress) // nil after Open
 
 	// gen changes whenever a reader's position may have become invalid.
 	gen         atomic.Uint64
@@ -133,7 +135,7 @@ type segment struct {
 
 func (l *Log) newSegment(num uint32, id, first uint64) *segment {
 	return &segment{
-		file: segFile{fs: l.fs, name: filepath.Join(l.dir, segName(num))},
+		file: segFile{fs: l.fs, name: filepath.Join(l.dir, segName(num)), readOnly: l.readOnly},
 		num:  num, id: id, seed: seedOf(id), first: first,
 	}
 }
@@ -241,10 +243,15 @@ func (l *Log) activeLocked() *segment {
 
 // usableLocked returns why the log takes no more calls, or nil.
 func (l *Log) usableLocked() error {
-	if l.closed {
+	switch {
+	case l.closed:
 		return ErrClosed
+	case l.err != nil:
+		return l.err
+	case l.readOnly:
+		return ErrReadOnly
 	}
-	return l.err
+	return nil
 }
 
 // poisonLocked makes the first failed write or sync the end of all writing.
@@ -308,7 +315,7 @@ func (l *Log) Close() error {
 		return nil
 	}
 	err := l.err
-	if err == nil && l.unclean {
+	if err == nil && l.unclean && !l.readOnly {
 		err = l.sealLocked()
 	}
 	l.closed = true

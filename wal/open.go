@@ -17,11 +17,11 @@ import (
 )
 
 // Open opens the log in a directory, or an empty one where there is none yet:
-// with NoLock it then touches nothing before the first record. It recovers what
-// was durable; after a crash it cuts a torn tail, and syncs what is left. Errors
-// are ErrLocked, ErrCorrupt, and those of the file system. Beside making the
-// directory and its lock file it changes nothing: what it found stays to be
-// looked at if it fails.
+// with NoLock it then touches nothing before the first record; with ReadOnly the
+// directory must be there. It recovers what was durable; after a crash it cuts a
+// torn tail, and syncs what is left. Errors are ErrLocked, ErrCorrupt, and those
+// of the file system. Beside making the directory and its lock file it changes
+// nothing: what it found stays to be looked at if it fails.
 func Open(dir string, cfg Config) (*Log, error) {
 	l, err := newLog(dir, cfg)
 	if err != nil {
@@ -39,6 +39,7 @@ func Open(dir string, cfg Config) (*Log, error) {
 		}
 		return nil, fmt.Errorf("wal: open %s: %w", dir, err)
 	}
+	l.progress = nil
 	return l, nil
 }
 
@@ -46,7 +47,7 @@ func newLog(dir string, cfg Config) (*Log, error) {
 	l := &Log{
 		dir: dir, fs: cfg.FS, segmentBytes: cfg.SegmentBytes,
 		prealloc: cfg.PreallocateBytes, flusher: cfg.Flusher, log: cfg.Logger,
-		newID: randomID,
+		newID: randomID, readOnly: cfg.ReadOnly, progress: cfg.Progress,
 	}
 	if l.fs == nil {
 		l.fs = vfs.OS
@@ -77,17 +78,12 @@ func newLog(dir string, cfg Config) (*Log, error) {
 
 func (l *Log) open(noLock bool) error {
 	if !noLock {
-		if err := l.flusher.makeDir(l.fs, l.dir); err != nil {
+		if err := l.takeLock(); err != nil {
 			return err
 		}
-		lock, err := vfs.Lock(l.fs, filepath.Join(l.dir, lockName))
-		if err != nil {
-			return err
-		}
-		l.lock, l.hasDir = lock, true
 	}
 	names, err := l.fs.ReadDir(l.dir)
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) && !l.readOnly {
 		return nil
 	}
 	if err != nil {
@@ -115,7 +111,7 @@ func (l *Log) open(noLock bool) error {
 	} else if err == nil {
 		// It is in a directory that was durable before.
 		l.hasDir, l.hasManifest = true, true
-		if !m.clean {
+		if !m.clean && !l.readOnly {
 			// The last process may have died before it made the manifest's name
 			// durable. (A clean one says what the one before it said.)
 			err = l.fs.SyncDir(l.dir)
@@ -145,6 +141,27 @@ func (l *Log) open(noLock bool) error {
 	return nil
 }
 
+func (l *Log) takeLock() error {
+	name := filepath.Join(l.dir, lockName)
+	if l.readOnly {
+		lock, err := vfs.LockShared(l.fs, name)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		l.lock = lock
+		return err
+	}
+	if err := l.flusher.makeDir(l.fs, l.dir); err != nil {
+		return err
+	}
+	lock, err := vfs.Lock(l.fs, name)
+	if err != nil {
+		return err
+	}
+	l.lock, l.hasDir = lock, true
+	return nil
+}
+
 func (l *Log) readManifest() (*manifest, error) {
 	name := filepath.Join(l.dir, manifestName)
 	b, err := vfs.ReadFile(l.fs, name, manifestBytesMax)
@@ -161,7 +178,10 @@ func (l *Log) readManifest() (*manifest, error) {
 // load checks the segments that the manifest names and recovers the last one.
 func (l *Log) load(m *manifest, files map[uint32]bool) error {
 	l.next = m.next
+	done := Progress{SegmentsTotal: len(m.entries)}
 	for i, e := range m.entries {
+		l.report(done)
+		done.Segments++
 		s := l.newSegment(e.file, e.id, e.first)
 		s.last, s.end, s.synced, s.sealed, s.lastAppend = e.last, e.end, e.end, e.sealed, e.lastAppend
 		s.index.covered = segHeaderBytes
@@ -170,16 +190,23 @@ func (l *Log) load(m *manifest, files map[uint32]bool) error {
 		}
 		files[e.file] = true
 		l.segs = append(l.segs, s)
-		if err := l.loadSegment(s, m.clean && i == len(m.entries)-1); err != nil {
+		if err := l.loadSegment(s, m.clean && i == len(m.entries)-1, done); err != nil {
 			return err
 		}
 		l.next = s.last + 1
 		l.syncedKey, l.hasSynced = s.last, true
 	}
+	l.report(done)
 	return nil
 }
 
-func (l *Log) loadSegment(s *segment, clean bool) error {
+func (l *Log) report(p Progress) {
+	if l.progress != nil {
+		l.progress(p)
+	}
+}
+
+func (l *Log) loadSegment(s *segment, clean bool, done Progress) error {
 	f, err := l.flusher.files.pin(&s.file, 0)
 	if err != nil {
 		return err
@@ -210,20 +237,17 @@ func (l *Log) loadSegment(s *segment, clean bool) error {
 	if s.sealed || clean && size == s.end {
 		return nil
 	}
-	return l.recoverTail(s, f)
+	return l.recoverTail(s, f, done)
 }
 
 // recoverTail finds where the records of the last segment end. It starts where
 // the manifest knows them durable.
-func (l *Log) recoverTail(s *segment, f vfs.File) error {
+func (l *Log) recoverTail(s *segment, f vfs.File, done Progress) error {
 	// The last process may have died, or failed to sync, with bytes in the
 	// system's cache that the disk does not have: make them durable, and read
 	// what the disk has.
-	if err := f.Sync(); err != nil {
-		return err
-	}
-	if d, ok := f.(vfs.CacheDropper); ok {
-		if err := d.DropCache(); err != nil {
+	if !l.readOnly {
+		if err := syncAndDropCache(f); err != nil {
 			return err
 		}
 	}
@@ -238,6 +262,7 @@ func (l *Log) recoverTail(s *segment, f vfs.File) error {
 	defer scanBufs.Put(buf)
 	w := window{f: f, end: size, buf: *buf}
 	t := tail{off: s.end, last: s.last, seed: s.seed, index: s.index}
+	t.read = l.tailProgress(done, size-s.end)
 	if err := t.scan(&w); err != nil {
 		return err
 	}
@@ -268,12 +293,43 @@ func (l *Log) recoverTail(s *segment, f vfs.File) error {
 	return nil
 }
 
+func syncAndDropCache(f vfs.File) error {
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	if d, ok := f.(vfs.CacheDropper); ok {
+		return d.DropCache()
+	}
+	return nil
+}
+
+// progressBytes is how much Open reads between two calls of Config.Progress.
+const progressBytes = 64 << 20
+
+// tailProgress returns what counts the bytes of a tail that were read.
+func (l *Log) tailProgress(done Progress, total int64) func(n int64) {
+	if l.progress == nil || total == 0 {
+		return func(int64) {}
+	}
+	done.Segments--
+	done.BytesTotal = total
+	l.report(done)
+	reported := int64(0)
+	return func(n int64) {
+		if done.Bytes += n; done.Bytes-reported >= progressBytes {
+			reported = done.Bytes
+			l.report(done)
+		}
+	}
+}
+
 // tail is a scan over records of which it is not known where they end.
 type tail struct {
 	off   int64
 	last  uint64
 	seed  uint32
 	index sparseIndex
+	read  func(n int64) // is told of bytes as they are passed
 }
 
 // scan goes on from off as long as there are valid records.
@@ -299,6 +355,7 @@ func (t *tail) scan(w *window) error {
 			t.index.entries = append(t.index.entries, indexEntry{h.key, t.off})
 		}
 		t.off += h.size()
+		t.read(h.size())
 		t.last = h.key
 		if whole {
 			t.index.covered = t.off
@@ -331,6 +388,7 @@ func (t *tail) search(w *window) (mark, end int64, err error) {
 			}
 		}
 		off += int64(i)
+		t.read(int64(i))
 	}
 	return mark, end, nil
 }
@@ -343,7 +401,7 @@ func (l *Log) checkOrphans(names []string) error {
 		if num, ok := parseSegName(name); !ok || num == 0 {
 			continue
 		}
-		s := &segment{file: segFile{fs: l.fs, name: filepath.Join(l.dir, name)}}
+		s := &segment{file: segFile{fs: l.fs, name: filepath.Join(l.dir, name), readOnly: l.readOnly}}
 		hadManifest, err := l.orphanHadManifest(s)
 		l.flusher.files.drop(&s.file)
 		if err != nil {
@@ -383,7 +441,7 @@ func (l *Log) orphanHadManifest(s *segment) (bool, error) {
 	if hdr.flags&segAfterManifest != 0 {
 		return true, nil
 	}
-	t := tail{off: segHeaderBytes, seed: seedOf(hdr.id)}
+	t := tail{off: segHeaderBytes, seed: seedOf(hdr.id), read: func(int64) {}}
 	mark, _, err := t.search(&w)
 	return mark > 0, err
 }
