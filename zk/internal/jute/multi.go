@@ -115,19 +115,25 @@ func (m *MultiRequest) Decode(r *Reader) {
 	}
 }
 
-// fitFlags makes a create what a multi takes it for, as org.apache.zookeeper.Op does, which decodes the flags before anything looks
-// at them: a createTTL without a time is a plain create. It reports whether the flags are possible.
+// fitFlags makes a create what a multi takes it for, as org.apache.zookeeper.Op does, which looks at the flags as it decodes: create and
+// createTTL with a container's are createContainer, createTTL without a TTL's is create. It reports whether the flags are possible; a
+// createTTL's may be anything, which is found out later.
 func (o *Op) fitFlags() bool {
-	switch o.Type {
-	case OpCreate, OpCreate2, OpCreateContainer, OpCreateTTL:
-	default:
-		return true
-	}
 	ttl := o.Flags == FlagTTL || o.Flags == FlagPersistentSequentialTTL
-	if o.Type == OpCreateTTL && !ttl {
-		o.Type = OpCreate
+	switch o.Type {
+	case OpCreate, OpCreate2, OpCreateContainer:
+		if ttl || o.Flags < FlagPersistent || o.Flags > FlagPersistentSequentialTTL {
+			return false
+		}
+	case OpCreateTTL:
+		if !ttl {
+			o.Type = OpCreate
+		}
 	}
-	return o.Flags >= FlagPersistent && o.Flags <= FlagPersistentSequentialTTL && (o.Type != OpCreateContainer || !ttl)
+	if o.Type == OpCreate && o.Flags == FlagContainer {
+		o.Type = OpCreateContainer
+	}
+	return true
 }
 
 func inMulti(typ OpCode, read bool) bool {
