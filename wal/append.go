@@ -23,6 +23,14 @@ const (
 	preallocMin     = 64 << 10
 	preallocDefault = 4 << 20
 	preallocUpTo    = 256 << 10
+	// In a log that nobody syncs, zeros up to the next multiple of a step precede
+	// a write behind the end of the file: the system keeps in one piece what is
+	// written in one piece, and writes into that cost half as much as many small
+	// ones that make a file longer. In larger pieces small writes cost more.
+	aheadMin      = 64 << 10 // none before that
+	aheadStep     = 64 << 10
+	aheadStepLong = 256 << 10
+	aheadLong     = 32 << 10 // writes from here on take the long step
 	// marksKeptMax is for how many index entries an idle log keeps room.
 	marksKeptMax = 64
 )
@@ -33,7 +41,7 @@ var writeBufs = sync.Pool{New: func() any {
 	return &b
 }}
 
-var zeros [64 << 10]byte
+var zeros [aheadStepLong]byte
 
 // writer is an append under way.
 type writer struct {
@@ -49,6 +57,7 @@ type writer struct {
 	indexed int64        // where the last of them points; <0: the index has a gap
 	mark    int64
 	now     int64
+	aheadTo int64   // zeros may precede writes up to here
 	pooled  *[]byte // what buf came in
 }
 
@@ -103,6 +112,9 @@ func (l *Log) appendLocked(recs []Record, number bool) error {
 		w.seg.pinned = true
 	}
 	prealloc := l.prealloc
+	if prealloc > 0 && !l.syncing {
+		w.aheadTo = l.segmentBytes
+	}
 	if !l.syncing || payload > preallocUpTo {
 		prealloc = 0
 	}
@@ -241,6 +253,9 @@ func (w *writer) writeDirect(r *Record, size int64) error {
 	if err := w.flush(); err != nil {
 		return err
 	}
+	if err := w.zeroAhead(len(r.Payload)); err != nil {
+		return err
+	}
 	if _, err := w.f.WriteAt(r.Payload, w.bufOff); err != nil {
 		return err
 	}
@@ -254,11 +269,41 @@ func (w *writer) flush() error {
 	if len(w.buf) == 0 {
 		return nil
 	}
+	if err := w.zeroAhead(len(w.buf)); err != nil {
+		return err
+	}
 	if _, err := w.f.WriteAt(w.buf, w.bufOff); err != nil {
 		return err
 	}
 	w.wrote(len(w.buf))
 	w.buf = w.buf[:0]
+	return nil
+}
+
+// zeroAhead prepares for a write of n bytes.
+func (w *writer) zeroAhead(n int) error {
+	end := w.bufOff + int64(n)
+	if end <= w.seg.alloc || end >= w.aheadTo || w.bufOff < aheadMin {
+		return nil
+	}
+	step := int64(aheadStep)
+	if n >= aheadLong {
+		step = aheadStepLong
+	}
+	return w.zero(min((end+step-1)/step*step, w.aheadTo), step)
+}
+
+// zero writes zeros from where nothing was written yet up to end, in pieces that
+// end at multiples of step.
+func (w *writer) zero(end, step int64) error {
+	s := w.seg
+	for s.alloc < end {
+		n := min(end-s.alloc, step-s.alloc%step)
+		if _, err := w.f.WriteAt(zeros[:n], s.alloc); err != nil {
+			return err
+		}
+		s.alloc += n
+	}
 	return nil
 }
 
@@ -362,14 +407,7 @@ func (l *Log) preallocate(w *writer, stepMax int64) error {
 	if r, ok := w.f.(vfs.Reserver); ok {
 		_ = r.Reserve(end - s.alloc) // the writes below find out
 	}
-	for s.alloc < end {
-		n := min(end-s.alloc, int64(len(zeros)))
-		if _, err := w.f.WriteAt(zeros[:n], s.alloc); err != nil {
-			return err
-		}
-		s.alloc += n
-	}
-	return nil
+	return w.zero(end, aheadStep)
 }
 
 // publishLocked makes an append visible.
