@@ -1,6 +1,7 @@
 package mq
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"testing"
@@ -204,7 +205,7 @@ func eventually(t *testing.T, ctx context.Context, what string, ok func() bool) 
 // startTestCluster starts a cluster that ends with the test's bubble.
 func startTestCluster(ctx context.Context, t *testing.T, cfg ClusterConfig) *Cluster {
 	t.Helper()
-	cfg.Logger = testLogger()
+	cfg.Logger = cmp.Or(cfg.Logger, testLogger())
 	c, err := StartCluster(ctx, cfg)
 	require.NoError(t, err)
 	t.Cleanup(func() {

@@ -168,49 +168,6 @@ func frame(t *testing.T, c net.Conn) []byte {
 	return body
 }
 
-// What is malformed closes its connection with one log line, and no other connection notices.
-func TestBadInput(t *testing.T) {
-	t.Parallel()
-	dial, _ := startFake(t, nil)
-	good := dial()
-	versions := kmsg.NewPtrApiVersionsRequest()
-	exchange(t, good, versions)
-	header := func(key, version int16) []byte {
-		b := binary.BigEndian.AppendUint16(nil, uint16(key))
-		b = binary.BigEndian.AppendUint16(b, uint16(version))
-		return binary.BigEndian.AppendUint32(b, 42)
-	}
-	sized := func(b []byte) []byte { return append(binary.BigEndian.AppendUint32(nil, uint32(len(b))), b...) }
-	for name, in := range map[string][]byte{
-		"length is negative":          {0xff, 0xff, 0xff, 0xff},
-		"length beyond the limit":     {0x7f, 0xff, 0xff, 0xff},
-		"length of a TLS hello":       {0x16, 0x03, 0x01, 0x02, 0, 1, 0, 1},
-		"length below a header":       {0, 0, 0, 7},
-		"unknown api":                 sized(header(999, 0)),
-		"negative api":                sized(header(-1, 0)),
-		"version out of range":        sized(append(header(keyMetadata, 99), 0, 0)),
-		"old produce":                 sized(append(header(keyProduce, 2), 0, 0)),
-		"no client id":                sized(header(keyMetadata, 1)),
-		"client id beyond the end":    sized(append(header(keyMetadata, 1), 0x7f, 0xff)),
-		"negative client id length":   sized(append(header(keyMetadata, 1), 0x80, 0)),
-		"count bomb":                  sized(append(header(keyMetadata, 1), 0, 0, 0x7f, 0xff, 0xff, 0xff)),
-		"count bomb, compact":         sized(append(header(keyMetadata, 9), 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0x07)),
-		"tags beyond the end":         sized(append(header(keyMetadata, 9), 0, 0, 0xff, 0xff, 0xff, 0xff, 0x0f)),
-		"tag longer than the request": sized(append(header(keyMetadata, 9), 0, 0, 1, 0, 0x7f)),
-		"trailing garbage in fetch":   sized(append(header(keyFetch, 4), 0, 0, 1, 2, 3)),
-		"body is missing":             sized(append(header(keyJoinGroup, 5), 0, 0)),
-	} {
-		c := dial()
-		_, err := c.Write(in)
-		require.NoError(t, err, name)
-		n, err := c.Read(make([]byte, 1))
-		require.Zero(t, n, name)
-		require.Error(t, err, name)
-		require.NotErrorIs(t, err, os.ErrDeadlineExceeded, name)
-	}
-	exchange(t, good, versions)
-}
-
 // KIP-511: a version of ApiVersions that is not known is answered in version 0, with the list.
 func TestApiVersions(t *testing.T) {
 	t.Parallel()

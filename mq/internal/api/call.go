@@ -78,11 +78,8 @@ func (cl *call) parseHeader(frame []byte) ([]byte, error) {
 	cl.req = kmsg.RequestForKey(cl.key)
 	cl.req.SetVersion(cl.version)
 	cl.flexible = cl.req.IsFlexible()
-	if cl.key == keyApiVersions && !cl.api.serves(cl.version) {
-		return rest, nil // answered whatever it says
-	}
-	if !cl.flexible {
-		return rest, nil
+	if !cl.flexible || !cl.api.serves(cl.version) {
+		return rest, nil // answered or refused, whatever follows
 	}
 	rest, err := wire.SkipTags(rest)
 	if err != nil {

@@ -191,7 +191,7 @@ func (w *walker) tagged(fields []field, tag, size int64) bool {
 			return w.in(f.name)
 		}
 		if len(w.b) > 0 {
-			return w.fail("tagged field %d is too long", tag)
+			return w.fail("tagged field %d is longer than its value", tag)
 		}
 		w.b = rest
 		return true
@@ -229,8 +229,11 @@ func (w *walker) uvarint() (int64, bool) {
 		return n, true
 	}
 	u, n := binary.Uvarint(w.b)
-	if n <= 0 || n > 5 || u > math.MaxUint32 {
-		return 0, w.fail("number of more than 32 bits or %d bytes", int64(len(w.b)))
+	if n == 0 {
+		return 0, w.fail("number ends after %d bytes", int64(len(w.b)))
+	}
+	if n < 0 || n > 5 || u > math.MaxUint32 {
+		return 0, w.fail("number of more than %d bits", 32)
 	}
 	w.b = w.b[n:]
 	return int64(u), true

@@ -261,7 +261,7 @@ func TestBombs(t *testing.T) {
 				copy(b, head)
 				var err error
 				bytes := allocated(func() { err = Decode(m, b) })
-				require.LessOrEqual(t, bytes, budget(len(b)), "%s %+v: %d bytes", s.name, x, len(b))
+				require.True(t, underRace || bytes <= budget(len(b)), "%s %+v: %d bytes allocate %d", s.name, x, len(b), bytes)
 				if x.n == 50 {
 					require.NoError(t, err, "%s %+v", s.name, x)
 				}
@@ -294,7 +294,7 @@ func TestCountsAreChecked(t *testing.T) {
 		"null string":       {kmsg.FindCoordinator, 0, []byte{0xff, 0xff}, "wire: CoordinatorKey: length of -1"},
 		"long string":       {kmsg.FindCoordinator, 3, append([]byte{0x81, 0x80, 0x02}, make([]byte, 32770)...), "string of 32768 bytes"},
 		"known tag, short":  {kmsg.Fetch, 12, append(make([]byte, 25), 1, 1, 1, 1, 1, 3, 0, 0, 0, 0), "ReplicaState: ID"},
-		"known tag, long":   {kmsg.Fetch, 12, append(make([]byte, 25), 1, 1, 1, 1, 1, 14, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0), "tagged field 1 is too long"},
+		"known tag, long":   {kmsg.Fetch, 12, append(make([]byte, 25), 1, 1, 1, 1, 1, 14, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0), "tagged field 1 is longer than its value"},
 		"version below all": {kmsg.Heartbeat, -1, nil, "wire: version -1"},
 	} {
 		req := tc.key.Request()
