@@ -82,13 +82,20 @@ func damagedLog(t testing.TB, segmentBytes int64, clean bool) (img image, want [
 	return imageOf(t, fs, "d/log"), want, synced
 }
 
-// reopenDamaged opens a damaged log and reads all of it.
+// reopenDamaged opens a damaged log and reads all of it; Check must agree.
 func reopenDamaged(fs *vfs.Mem) ([]Record, error) {
 	idle := NewFlusher(1)
 	idle.Close()
+	report, cerr := Check(fs, "d/log")
+	if cerr != nil {
+		return nil, cerr
+	}
 	l, rs, err := recovered(Config{Flusher: idle, NoLock: true}, fs)
 	if err == nil {
 		abandon(l)
+	}
+	if (report.Err() == nil) != (err == nil) || err == nil && report.Records() != len(rs) {
+		return nil, fmt.Errorf("%w, %d records, but Check says: %s", err, len(rs), report)
 	}
 	return rs, err
 }

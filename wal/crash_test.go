@@ -147,6 +147,7 @@ func errorWalk(t *testing.T, n int, mode func(vfs.Op) error, rng *rand.Rand) (hi
 	for range 5 {
 		require.NoError(t, m.check(mem.CrashClone(rng), func(d *vfs.Mem) *vfs.Mem { return d.CrashClone(rng) }), "op %d: %+v", n, failed)
 	}
+	m.cached = true
 	// The next process on the same machine: it sees what the cache has, and the
 	// power may go later.
 	require.NoError(t, m.check(mem, func(d *vfs.Mem) *vfs.Mem { return d.CrashClone(rng) }), "op %d: %+v", n, failed)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"slices"
 
 	"github.com/vivarium-go/vivarium/wal/vfs"
@@ -45,6 +46,7 @@ type model struct {
 	l      *Log
 	legal  []outcome
 	life   int
+	cached bool // the disk's cache may show what the disk does not have
 	done   int // operations that returned nil
 	resets int // 1 if a reset was drawn
 	// afterFailure is called when an operation of the log failed.
@@ -291,9 +293,19 @@ func recovered(cfg Config, fs vfs.FS) (*Log, []Record, error) {
 // check opens what a crash left, compares it with what is legal, goes on
 // writing, crashes again in several ways, and compares once more.
 func (m *model) check(disk *vfs.Mem, draw func(*vfs.Mem) *vfs.Mem) error {
+	report, err := Check(disk, "d/log")
+	if errors.Is(err, fs.ErrNotExist) {
+		report, err = &Report{}, nil
+	}
+	if err != nil {
+		return err
+	}
 	l, got, err := recovered(m.cfg, disk)
 	if err != nil {
 		return err
+	}
+	if !m.cached && (report.Err() != nil || report.Records() != len(got)) {
+		return fmt.Errorf("%d records were recovered, but Check says: %s", len(got), report)
 	}
 	next := l.Next()
 	if !slices.ContainsFunc(m.legal, func(o outcome) bool { return o.allows(got, next) }) {
