@@ -65,7 +65,7 @@ func New[ID cmp.Ordered]() *Table[ID] {
 	return &Table[ID]{paths: map[string][]watcher[ID]{}, watchers: map[ID]map[string]struct{}{}, bytes: map[ID]int{}}
 }
 
-// Add arms a watch and reports whether it was not armed already. An unknown kind arms nothing. path is kept.
+// Add arms a watch and reports whether it was not armed already. An unknown kind arms nothing. path is kept, unlike those of other methods.
 func (t *Table[ID]) Add(path string, kind Kind, id ID) bool {
 	m := kind.modes()
 	if m == 0 {
@@ -154,14 +154,18 @@ func (t *Table[ID]) disarm(path string, m modes) {
 	t.shrink(path, list, len(kept))
 }
 
-// shrink keeps the first n watchers of a path's list.
+// shrink keeps the first n watchers of a path's list. An assignment to a map puts
+// its key in the place of the one that is there, and path is the caller's, who may
+// write over it: hence the copy.
 func (t *Table[ID]) shrink(path string, list []watcher[ID], n int) {
-	if n == 0 {
+	switch n {
+	case len(list):
+	case 0:
 		delete(t.paths, path)
-		return
+	default:
+		clear(list[n:])
+		t.paths[strings.Clone(path)] = list[:n]
 	}
-	clear(list[n:])
-	t.paths[path] = list[:n]
 }
 
 // forget takes a path out of a watcher's set.

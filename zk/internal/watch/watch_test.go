@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unsafe"
 
 	"github.com/stretchr/testify/require"
 
@@ -238,4 +239,25 @@ func Example() {
 	// Output:
 	// [7]
 	// []
+}
+
+// The paths of events and of removals are views of buffers that are written over.
+func TestPathsAreNotKept(t *testing.T) {
+	for name, take := range map[string]func(w *Table[int64], path string){
+		"removed":   func(w *Table[int64], path string) { require.True(t, w.Remove(path, jute.WatcherAny, 1)) },
+		"triggered": func(w *Table[int64], path string) { w.Trigger(nil, jute.EventDataChanged, path) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := New[int64]()
+			w.Add("/a", Data, 1)
+			w.Add("/a", Persistent, 2)
+			buf := []byte("/a")
+			take(w, unsafe.String(&buf[0], len(buf)))
+			copy(buf, "zz")
+			require.True(t, w.Contains("/a", jute.WatcherPersistent, 2))
+			require.Equal(t, []int64{2}, w.Trigger(nil, jute.EventDeleted, "/a"))
+			w.RemoveAll(2)
+			require.Zero(t, w.Stats())
+		})
+	}
 }
