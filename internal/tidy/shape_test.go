@@ -190,6 +190,21 @@ func TestPureStartsNothing(t *testing.T) {
 	}
 }
 
+// kmsg believes what it reads: mq/internal/wire checks it first.
+func TestOnlyWireDecodes(t *testing.T) {
+	for _, s := range sources(t) {
+		if s.test || s.dir == "mq/internal/wire" || !strings.HasPrefix(s.dir+"/", "mq/") {
+			continue
+		}
+		ast.Inspect(s.ast, func(n ast.Node) bool {
+			if sel, ok := n.(*ast.SelectorExpr); ok && strings.HasSuffix(sel.Sel.Name, "ReadFrom") {
+				t.Errorf("%s: decodes without mq/internal/wire", s.at(sel))
+			}
+			return true
+		})
+	}
+}
+
 var unfinished = regexp.MustCompile(`\b(TODO|FIXME|XXX)\b`)
 
 func TestNothingUnfinished(t *testing.T) {

@@ -2,5 +2,5 @@
 
 package wire
 
-// underRace says that the race detector is on: appends then allocate twice.
+// underRace says that the race detector is on.
 const underRace = true
