@@ -43,6 +43,9 @@ func (c *Client) read(ctx context.Context, op Op, opts []ReadOption) (OpResult, 
 		return OpResult{Path: op.path, Err: err}, err
 	}
 	err = c.do(ctx, r)
+	if r.abandoned { // it is the client's until its answer has come
+		return OpResult{Path: op.path, Err: err}, err
+	}
 	res := r.result()
 	c.recycle(r)
 	return res, err

@@ -647,3 +647,14 @@ func FuzzClientBytes(f *testing.F) {
 		}
 	})
 }
+
+// A request that was given up belongs to the client, whose reader may be at it.
+func TestClientGivenUp(t *testing.T) {
+	c := echoClient(t)
+	for range 300 {
+		ctx, cancel := context.WithCancel(t.Context())
+		go cancel()
+		res, err := c.Do(ctx, GetOp("/a"))
+		require.Equal(t, err, res.Err)
+	}
+}
