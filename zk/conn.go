@@ -2,6 +2,7 @@ package zk
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -52,6 +53,9 @@ type conn struct {
 	log *slog.Logger
 	ctx context.Context // ends with the connection
 	end context.CancelFunc
+	tls *tls.ConnectionState // nil without TLS; set before the first frame
+
+	stats connStats
 
 	session int64 // set before the connection is registered
 	timeout time.Duration
@@ -72,6 +76,9 @@ type conn struct {
 		closed  bool
 		finish  bool // close when buf is sent
 		closing error
+
+		sent, bytes       int64 // replies and events
+		last, least, most int32 // bytes of a reply; 0: none
 	}
 }
 
@@ -81,19 +88,21 @@ type operation struct {
 	xid  int32
 	op   jute.OpCode
 	read []byte // the body of a read that waits; nil for a write
+	at   time.Duration
 }
 
 func newConn(s *Server, nc net.Conn, id uint64) *conn {
 	c := &conn{s: s, net: nc, id: id}
+	c.stats.established = time.Now()
 	c.ctx, c.end = context.WithCancel(s.ctx)
 	c.log = s.log.With("client", nc.RemoteAddr().String())
 	c.queue.idle.L = &c.queue.Mutex
 	c.output.cond.L = &c.output.Mutex
-	host, _, err := net.SplitHostPort(nc.RemoteAddr().String())
-	if err != nil || net.ParseIP(host) == nil {
-		host = "127.0.0.1" // memory: this machine
+	ip := remoteIP(nc)
+	if ip == nil {
+		ip = net.IPv4(127, 0, 0, 1) // memory: this machine
 	}
-	c.ids.Store(&[]jute.ID{{Scheme: "ip", ID: host}})
+	c.ids.Store(&[]jute.ID{{Scheme: "ip", ID: ip.String()}})
 	return c
 }
 
@@ -177,7 +186,7 @@ func (c *conn) readWaitsBehind(op *operation) bool {
 
 // complete sends the reply of the oldest operation, a write, and then serves the
 // reads that waited for it.
-func (c *conn) complete(op *operation, frame []byte) {
+func (c *conn) complete(op *operation, frame []byte, now time.Duration) {
 	c.queue.Lock()
 	defer c.queue.Unlock()
 	if c.queue.head != op {
@@ -185,11 +194,13 @@ func (c *conn) complete(op *operation, frame []byte) {
 	}
 	c.popLocked()
 	c.append(frame)
+	c.answered(op, now)
 	for c.queue.head != nil && c.queue.head.read != nil {
 		next := c.queue.head
 		c.popLocked()
 		r := jute.NewAliasReader(next.read)
 		c.serveRead(next.xid, next.op, &r) // nothing once the connection is cut off
+		c.answered(next, now)
 	}
 	if op.op == jute.OpCloseSession {
 		c.finishOutput()
@@ -223,7 +234,9 @@ func (c *conn) notify(e *tree.Event) {
 	if c.output.closed {
 		return
 	}
+	before := len(c.output.buf)
 	c.output.buf = jute.AppendNotification(c.output.buf, e.Zxid, e.Type, e.Path)
+	c.sentLocked(len(c.output.buf)-before, true)
 	c.wroteLocked()
 }
 
@@ -234,6 +247,7 @@ func (c *conn) append(frame []byte) {
 		return
 	}
 	c.output.buf = append(c.output.buf, frame...)
+	c.sentLocked(len(frame), false)
 	c.wroteLocked()
 }
 

@@ -25,7 +25,7 @@ const (
 var errRefused = errors.New("zk: session refused")
 
 // acceptClients is a goroutine for each client listener.
-func (s *Server) acceptClients(l net.Listener) {
+func (s *Server) acceptClients(l net.Listener, at Endpoint) {
 	for {
 		nc, err := l.Accept()
 		if err != nil {
@@ -39,19 +39,22 @@ func (s *Server) acceptClients(l net.Listener) {
 			continue
 		}
 		if !s.door.enter(nc) {
+			s.stats.rejected.Add(1)
 			_ = nc.Close()
 			continue
 		}
-		s.goroutines.Go(func() { s.serveClient(nc) })
+		s.goroutines.Go(func() { s.serveClient(nc, at) })
 	}
 }
 
 // serveClient is the reader's goroutine of one client.
-func (s *Server) serveClient(nc net.Conn) {
+func (s *Server) serveClient(nc net.Conn, at Endpoint) {
 	defer s.door.leave(nc)
 	c := newConn(s, nc, s.nextConn.Add(1))
+	s.stats.enter(c)
+	defer s.stats.leave(c)
 	defer context.AfterFunc(c.ctx, c.abandonQueue)()
-	err := s.serveConn(c)
+	err := s.serveConn(c, at)
 	if c.finishing() {
 		c.waitClosed() // the last reply goes out before the connection ends
 	}
@@ -59,6 +62,9 @@ func (s *Server) serveClient(nc net.Conn) {
 	s.unregister(c)
 	c.abandonQueue()
 	why := c.closeReason()
+	if !errors.Is(why, errSessionClosed) && c.session != 0 {
+		s.stats.dropped.Add(1)
+	}
 	c.log.Log(s.ctx, farewellLevel(why), "client gone", "session", sessionID(c.session), "err", why)
 }
 
@@ -73,8 +79,11 @@ func farewellLevel(why error) slog.Level {
 	return slog.LevelDebug
 }
 
-func (s *Server) serveConn(c *conn) error {
+func (s *Server) serveConn(c *conn, at Endpoint) error {
 	if err := c.net.SetReadDeadline(time.Now().Add(helloTimeout)); err != nil {
+		return err
+	}
+	if err := c.secure(at.TLS); err != nil {
 		return err
 	}
 	q := &requestReader{c: c}
@@ -131,6 +140,7 @@ func (s *Server) openSession(ctx context.Context, c *conn, hello *jute.ConnectRe
 	if hello.LastZxidSeen > s.tree.Load().Published() {
 		return fmt.Errorf("%w: client has seen zxid %#x, this server %#x", errRefused, hello.LastZxidSeen, s.tree.Load().Published())
 	}
+	s.stats.hellos.Add(1)
 	answer := jute.ConnectResponse{Password: make([]byte, passwordBytes), HasReadOnly: hello.HasReadOnly}
 	timeout, err := s.negotiate(ctx, c, hello)
 	if err == nil {
@@ -142,6 +152,9 @@ func (s *Server) openSession(ctx context.Context, c *conn, hello *jute.ConnectRe
 	}
 	if err != nil && !errors.Is(err, errRefused) {
 		return err
+	}
+	if err != nil {
+		c.pauseRefused()
 	}
 	c.append(jute.EndFrame(answer.Append(jute.BeginFrame(nil)), 0))
 	if err != nil {
@@ -174,6 +187,7 @@ func (s *Server) negotiate(ctx context.Context, c *conn, hello *jute.ConnectRequ
 		return 0, fmt.Errorf("%w: %v has expired", errRefused, sessionID(hello.SessionID))
 	}
 	c.session = hello.SessionID
+	s.stats.revalidated.Add(1)
 	return o.timeout, nil
 }
 
@@ -210,6 +224,7 @@ func (s *Server) register(c *conn) bool {
 	old := s.bySession[c.session]
 	s.bySession[c.session] = c
 	s.clients[c.id] = c
+	c.stats.session.Store(c.session)
 	s.pub.Unlock()
 	if old != nil {
 		old.close(errSessionMoved)

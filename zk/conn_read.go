@@ -78,6 +78,7 @@ func (r *reader) reply(xid int32, op jute.OpCode, body *jute.Reader) {
 		r.out = header.Append(r.out[:start+4])
 	}
 	r.out = jute.EndFrame(r.out, start)
+	r.c.sentLocked(len(r.out)-start, false)
 }
 
 // allowed says whether the client has one of the permissions perm on n.

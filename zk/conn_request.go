@@ -2,14 +2,13 @@ package zk
 
 import (
 	"context"
-	"crypto/sha1" //nolint:gosec // the digest scheme of ZooKeeper is SHA-1
-	"encoding/base64"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/vivarium-go/vivarium/zk/internal/jute"
 	"github.com/vivarium-go/vivarium/zk/internal/tree"
@@ -19,8 +18,6 @@ import (
 const (
 	clientReadBytes    = 16 << 10
 	clientKeepBytes    = 64 << 10 // of a buffer that an idle connection keeps
-	identitiesMax      = 64       // of one connection: every write carries them
-	identitiesBytesMax = 16 << 10
 )
 
 var errClientFrame = errors.New("zk: client sent a frame of a length that is not allowed")
@@ -32,11 +29,13 @@ type requestReader struct {
 	from    int
 	txn     tree.Txn
 	pending []event // writes that the loop has not been told of
+	tally   tally
 }
 
 // serve reads and handles requests until the connection ends, as many at a time
 // as a read brings.
 func (q *requestReader) serve() error {
+	defer q.tell()
 	for {
 		for {
 			frame, err := q.next()
@@ -51,6 +50,7 @@ func (q *requestReader) serve() error {
 				return err
 			}
 		}
+		q.tell()
 		q.flush()
 		q.c.waitForRoom()
 		if err := q.fill(); err != nil {
@@ -68,6 +68,7 @@ func (q *requestReader) next() ([]byte, error) {
 	}
 	n := int(int32(binary.BigEndian.Uint32(have)))
 	if n <= 0 || n > q.c.s.cfg.FrameBytesMax {
+		q.c.s.stats.tooLong.Add(1)
 		return nil, fmt.Errorf("%w: %d", errClientFrame, n)
 	}
 	if len(have) < 4+n {
@@ -93,6 +94,7 @@ func (q *requestReader) fill() error {
 	}
 	n, err := q.c.net.Read(q.buf[len(q.buf):cap(q.buf)])
 	q.buf = q.buf[:len(q.buf)+n]
+	q.tally.at = time.Since(q.c.s.started)
 	if n > 0 {
 		return nil
 	}
@@ -127,6 +129,7 @@ func (q *requestReader) handle(frame []byte) error {
 	if body.Err() != nil {
 		return body.Err()
 	}
+	q.tally.note(&h, frame)
 	switch h.Op {
 	case jute.OpPing:
 		if q.c.serveRead(jute.XidPing, h.Op, &body) { // whatever the client called it, as there
@@ -195,17 +198,19 @@ func (q *requestReader) serveOrQueue(h *jute.RequestHeader, body *jute.Reader) (
 	c.queue.Lock()
 	if c.queue.head == nil {
 		defer c.queue.Unlock()
+		q.tally.served++
 		return c.serveRead(h.Xid, h.Op, body), nil
 	}
 	c.queue.Unlock()
 	if !q.acquire() {
 		return false, io.EOF
 	}
-	op := &operation{xid: h.Xid, op: h.Op, read: append([]byte{}, body.Rest()...)} // not nil: it is what makes it a read
+	op := &operation{xid: h.Xid, op: h.Op, at: q.tally.at, read: append([]byte{}, body.Rest()...)} // not nil: it is what makes it a read
 	c.queue.Lock()
 	defer c.queue.Unlock()
 	if c.queue.head == nil { // answered meanwhile
 		c.s.outstanding.release()
+		q.tally.served++
 		return c.serveRead(h.Xid, h.Op, body), nil
 	}
 	if !c.enqueueLocked(op) {
@@ -238,7 +243,7 @@ func (q *requestReader) write(h *jute.RequestHeader, body *jute.Reader) error {
 	if !q.acquire() {
 		return io.EOF
 	}
-	op := &operation{xid: h.Xid, op: h.Op}
+	op := &operation{xid: h.Xid, op: h.Op, at: q.tally.at}
 	if !c.enqueue(op) {
 		return io.EOF
 	}
@@ -280,30 +285,6 @@ func (q *requestReader) sync(h *jute.RequestHeader, body *jute.Reader) error {
 	return nil
 }
 
-// auth adds an identity, or ends the connection.
-func (q *requestReader) auth(h *jute.RequestHeader, body *jute.Reader) error {
-	var a jute.AuthRequest
-	a.Decode(body)
-	if body.Err() != nil {
-		return body.Err()
-	}
-	c := q.c
-	switch a.Scheme {
-	case "digest":
-		user, _, _ := strings.Cut(string(a.Auth), ":")
-		sum := sha1.Sum(a.Auth) //nolint:gosec // as above
-		id := jute.ID{Scheme: "digest", ID: user + ":" + base64.StdEncoding.EncodeToString(sum[:])}
-		if !c.addIdentity(id) {
-			return c.refuseAuth(h, errors.New("zk: client has too many identities"))
-		}
-	case "ip":
-	default:
-		return c.refuseAuth(h, fmt.Errorf("zk: authentication scheme %.40q is not known", a.Scheme))
-	}
-	c.replyAt(0, h.Xid, jute.CodeOK, nil)
-	return nil
-}
-
 // sasl answers as a server without a login configuration does: no token, and the
 // client goes on without.
 func (q *requestReader) sasl(h *jute.RequestHeader, body *jute.Reader) error {
@@ -314,30 +295,6 @@ func (q *requestReader) sasl(h *jute.RequestHeader, body *jute.Reader) error {
 	}
 	q.c.replyAt(0, h.Xid, jute.CodeOK, &jute.SASLToken{})
 	return nil
-}
-
-// refuseAuth ends the connection with an answer, for the reason why.
-func (c *conn) refuseAuth(h *jute.RequestHeader, why error) error {
-	c.replyAt(0, h.Xid, jute.CodeAuthFailed, nil)
-	c.finishOutput()
-	return why
-}
-
-// addIdentity says no to more identities than entries of the history can carry.
-func (c *conn) addIdentity(id jute.ID) bool {
-	ids := c.identity()
-	if slices.Contains(ids, id) {
-		return true
-	}
-	bytes := 0
-	for _, have := range ids {
-		bytes += len(have.Scheme) + len(have.ID)
-	}
-	if len(ids) >= identitiesMax || bytes+len(id.Scheme)+len(id.ID) > identitiesBytesMax {
-		return false
-	}
-	c.ids.Store(new(append(slices.Clone(ids), id)))
-	return true
 }
 
 // appendWriteReply appends the reply frame of an applied write.

@@ -61,6 +61,7 @@ type Server struct {
 	nextConn    atomic.Uint64
 	serving     gate
 	status      atomic.Pointer[ServerStatus]
+	stats       serverStats
 
 	// pub is the publication lock (R4). Its holder may publish, or knows that
 	// nobody does. It guards the tree's published zxid, clients, bySession and,
@@ -92,6 +93,7 @@ type loopState struct {
 
 	reaper       reaper
 	quotaWarned  time.Duration // since started
+	lookingSince time.Duration // since started
 	housekept    time.Duration // since started
 	strandedAt   time.Duration
 	appliedSince int // the last snapshot
@@ -155,7 +157,7 @@ func newServer(cfg Config) *Server {
 	return s
 }
 
-func (s *Server) treeConfig() tree.Config { return tree.Config{} }
+func (s *Server) treeConfig() tree.Config { return tree.Config{Schemes: s.cfg.schemes()} }
 
 // recover reads the data directory: the tree is that of the newest snapshot,
 // the entries above it go to the protocol, which knows what of them counts.
@@ -246,7 +248,7 @@ func (s *Server) start() {
 	}
 	for i, l := range s.listeners {
 		if i < len(s.cfg.Clients) {
-			s.goroutines.Go(func() { s.acceptClients(l) })
+			s.goroutines.Go(func() { s.acceptClients(l, s.cfg.Clients[i]) })
 		} else {
 			s.goroutines.Go(func() { s.acceptPeers(l) })
 		}

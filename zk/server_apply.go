@@ -2,6 +2,7 @@ package zk
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/vivarium-go/vivarium/zk/internal/jute"
 	"github.com/vivarium-go/vivarium/zk/internal/tree"
@@ -56,6 +57,7 @@ func (s *Server) apply(entries []zab.Entry) {
 		}
 	}
 	if len(entries) > 0 {
+		s.stats.commits.Add(int64(len(entries)))
 		s.publish()
 		s.afterApplying()
 	}
@@ -100,6 +102,7 @@ func (s *Server) compareDigest(env *envelope) error {
 	if env.DigestZxid == 0 || own.zxid != env.DigestZxid || own.digest == env.Digest {
 		return nil
 	}
+	s.stats.digestMismatches.Add(1)
 	return fmt.Errorf("zk: tree at %v differs from the leader's: digest %016x, not %016x", own.zxid, own.digest, env.Digest)
 }
 
@@ -151,13 +154,17 @@ func (s *Server) publish() {
 		s.notify(&b.events[i])
 	}
 	s.pub.Unlock()
+	var now time.Duration
+	if len(b.done) > 0 {
+		now = time.Since(s.started)
+	}
 	for i := range b.done {
 		c := &b.done[i]
 		if c.done != nil {
 			c.done(c.outcome)
 			continue
 		}
-		c.conn.complete(c.op, b.frames[c.from:c.to])
+		c.conn.complete(c.op, b.frames[c.from:c.to], now)
 	}
 	for _, session := range b.closed {
 		s.endSession(session)
@@ -169,6 +176,7 @@ func (s *Server) publish() {
 // the znode. The caller holds pub.
 func (s *Server) notify(e *tree.Event) {
 	s.watchers = s.watches.Trigger(s.watchers[:0], e.Type, e.Path)
+	s.stats.triggered(e.Type, len(s.watchers))
 	for _, id := range s.watchers {
 		c := s.clients[id]
 		if c == nil || e.ACL != nil && !s.cfg.SkipACL && !s.tree.Load().Allowed(e.ACL, jute.PermRead, c.identity()) {

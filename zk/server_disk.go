@@ -3,6 +3,7 @@ package zk
 import (
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/vivarium-go/vivarium/zk/internal/zab"
 )
@@ -17,7 +18,9 @@ type diskWrite struct {
 // order in which the protocol wants them. It ends when its channel is closed.
 func (s *Server) writeDisk() {
 	for w := range s.disk {
+		began := time.Now()
 		err := s.persist(w.write)
+		s.stats.synced(w.write, time.Since(began))
 		if err == nil && s.cfg.killed != nil && s.cfg.killed.Load() {
 			err = errKilled // it may have come after the disk was cloned
 		}
@@ -61,7 +64,9 @@ func (s *Server) snapshotIfDue() {
 func (s *Server) saveSnapshot(snap *snapshotHandle) {
 	defer snap.release() // if it was not even begun
 	z := snap.Zxid()
+	began := time.Now()
 	err := s.store.SaveSnapshot(z, func(w io.Writer) error { return snap.writeTo(w) })
+	s.stats.saved(z, time.Since(began), err)
 	if err == nil {
 		err = s.store.Purge(s.cfg.SnapRetainCount)
 	}

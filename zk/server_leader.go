@@ -195,7 +195,11 @@ func (s *Server) admitWrite(from zab.ServerID, w *peerWork) bool {
 	data = appendEnvelope(data, envelope{
 		Origin: from, Seq: w.Seq, DigestZxid: s.applied, Digest: s.tree.Load().Digest(),
 	})
-	_, err := s.peer.Propose(tree.AppendTxn(data, txn))
+	data = tree.AppendTxn(data, txn)
+	_, err := s.peer.Propose(data)
+	if err == nil {
+		s.stats.proposed(len(data))
+	}
 	return !errors.Is(err, zab.ErrFull) && !errors.Is(err, zab.ErrRollover)
 }
 
@@ -263,6 +267,7 @@ func (s *Server) expireSessions() {
 	}
 	s.expired = s.lead.sessions.Expired(s.now(), s.expired[:0])
 	for _, id := range s.expired {
+		s.stats.expired.Add(1)
 		s.log.Info("session expired", "session", sessionID(id))
 		s.proposeInternal(&tree.Txn{Kind: tree.KindCloseSession, Session: id})
 	}

@@ -180,6 +180,9 @@ func (s *Server) onPersisted(e *event) {
 // onTick advances the clocks of the protocol and of sessions.
 func (s *Server) onTick() {
 	s.peer.Tick()
+	if s.lead != nil {
+		s.stats.learners.Store(int64(s.peer.Status().Learners))
+	}
 	now := time.Since(s.started)
 	if now-s.housekept < s.cfg.TickTime/2 {
 		return
@@ -203,6 +206,7 @@ func (s *Server) onRole(r *zab.Role) {
 		s.fail(r.Err)
 		return
 	}
+	s.stats.onRole(&was, r, time.Since(s.started), &s.lookingSince)
 	if was.Established && !r.Established {
 		s.strandedAt = time.Since(s.started)
 	}
