@@ -55,7 +55,8 @@ func TestCheck(t *testing.T) {
 		"an index missing":  {func(i image) { delete(i, indexName(1)) }, nil, false, true, 150},
 		"an index of another": {
 			func(i image) { i[indexName(1)] = i[indexName(2)] },
-			[]string{"note: 00000001.idx at offset 0: index of segment"}, false, true, 150,
+			[]string{"note: 00000001.idx at offset 0: index of segment"},
+			false, true, 150,
 		},
 		"a wrong index": {func(i image) {
 			x, err := decodeIndex(i[indexName(1)], r.Segments[0].ID)

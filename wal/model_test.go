@@ -47,8 +47,9 @@ type model struct {
 	legal  []outcome
 	life   int
 	cached bool // the disk's cache may show what the disk does not have
-	done   int // operations that returned nil
-	resets int // 1 if a reset was drawn
+	done   int  // operations that returned nil
+	resets int  // how many were done
+	cuts   int  // likewise, of truncations at the end that took something
 	// afterFailure is called when an operation of the log failed.
 	afterFailure func(err error)
 }
@@ -107,6 +108,7 @@ func (m *model) truncateAfter(key uint64) error {
 	n = max(n, 0)
 	after := outcome{recs: slices.Clone(o.recs[:n]), durable: n, next: min(m.l.Next(), key+1)}
 	m.legal = append(m.legal, after)
+	m.cuts++
 	return m.settle(m.l.TruncateAfter(key), after)
 }
 
@@ -132,6 +134,7 @@ func (m *model) truncateBefore(key uint64) error {
 func (m *model) reset(next uint64) error {
 	after := outcome{next: next}
 	m.legal = append(m.legal, after)
+	m.resets++
 	return m.settle(m.l.Reset(next), after)
 }
 

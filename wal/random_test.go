@@ -2,7 +2,6 @@ package wal
 
 import (
 	"bytes"
-	"flag"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -14,64 +13,6 @@ import (
 
 	"github.com/vivarium-go/vivarium/wal/vfs"
 )
-
-var seeds = flag.Int("seeds", 60, "wal: how many seeds TestRandomCrashes runs")
-
-// TestRandomCrashes runs drawn operations, crashes before a drawn disk
-// operation, checks what is left as TestCrashEverywhere does, and goes on from
-// there with a log that has lived through it, ten lives a seed.
-func TestRandomCrashes(t *testing.T) {
-	smallIndexes(t)
-	var rolls, recycled, torn, resets, replaced, indexes int
-	n := *seeds
-	if testing.Short() {
-		n = min(n, 20)
-	}
-	for seed := range n {
-		rng := rand.New(rand.NewPCG(uint64(seed), 99))
-		mem := vfs.NewMem()
-		life := outcome{}
-		base := 0
-		for range 10 {
-			left := 1 + rng.IntN(150)
-			m := newModel(vfs.Inject(mem, func(op vfs.Op) error {
-				if op.Changes() {
-					if left--; left <= 0 {
-						return errInjected // the power is gone from here on
-					}
-				}
-				return nil
-			}))
-			m.cfg.SegmentBytes = segmentBytesMin + int64(rng.IntN(3))*700
-			m.legal, m.life = []outcome{life}, base
-			err := m.randomly(rng)
-			base = m.life
-			if m.l != nil {
-				s := m.l.Stats()
-				rolls, recycled = rolls+int(s.Rolls), recycled+int(s.Recycled)
-				replaced, indexes = replaced+int(s.Replaced), indexes+int(s.IndexesLoaded)
-				m.l.Close()
-			}
-			if err == nil {
-				resets += m.resets
-			} else {
-				require.ErrorIs(t, err, errInjected)
-			}
-			mem = mem.CrashClone(rng)
-			draw := func(d *vfs.Mem) *vfs.Mem { return d.CrashClone(rng) }
-			require.NoError(t, m.check(mem.Clone(), draw), "go test ./wal -run TestRandomCrashes -seeds %d", seed+1)
-			l, got, err := recovered(m.cfg, mem)
-			require.NoError(t, err)
-			if l.Stats().TornBytes > 0 {
-				torn++
-			}
-			life = outcome{recs: got, durable: len(got), next: l.Next()}
-			abandon(l)
-		}
-	}
-	t.Logf("%d seeds, 10 lives each: %d rolls, %d recycled, %d replaced, %d torn tails, %d lives with a reset, %d indexes loaded", n, rolls, recycled, replaced, torn, resets, indexes)
-	require.Positive(t, rolls*recycled*replaced*torn*resets*indexes, "an event that matters was never reached")
-}
 
 // randomly does drawn operations until one fails or enough were done.
 func (m *model) randomly(rng *rand.Rand) error {
@@ -102,7 +43,6 @@ func (m *model) randomly(rng *rand.Rand) error {
 				err = m.replace(func(k uint64) bool { return k%mod == rest })
 			}
 		case rng.IntN(3) == 0:
-			m.resets = 1
 			err = m.reset(key + 5)
 		default:
 			if err = m.close(); err == nil {
