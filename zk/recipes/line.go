@@ -183,24 +183,27 @@ func (l *line) find(ctx context.Context, tag string, ephemeral bool) (node, erro
 	return node{}, &zk.OpError{Op: "find", Path: l.path, Err: zk.ErrNoNode}
 }
 
-// sweep deletes, in the background, every entry with our tag but keep. A create
-// of unknown outcome may be executed late: a server that was cut off may have
-// held it. So it looks until a look has begun a session timeout later.
+// sweep deletes, in the background, every entry with our tag but keep.
 func (l *line) sweep(tag, keep string) {
+	cleanUp(l.c, func(ctx context.Context) error { return l.sweepOnce(ctx, tag, keep) })
+}
+
+// cleanUp runs fn in the background, as long as the client lives, until it has
+// succeeded, once begun a session timeout from now: a write of unknown outcome
+// may be executed late, since a server that was cut off may hold it for a while.
+func cleanUp(c *zk.Client, fn func(context.Context) error) {
 	go func() {
-		ctx := context.Background() // calls end with the client
 		begun := time.Now()
 		for {
-			looked := time.Now()
-			err := l.sweepOnce(ctx, tag, keep)
-			timeout := l.c.SessionTimeout()
-			if err == nil && looked.Sub(begun) >= timeout {
+			tried, timeout := time.Now(), c.SessionTimeout()
+			err := fn(context.Background()) // calls end with the client
+			if err == nil && tried.Sub(begun) >= timeout {
 				return
 			}
 			t := time.NewTimer(max(timeout/2, 10*time.Millisecond))
 			select {
 			case <-t.C:
-			case <-l.c.Done():
+			case <-c.Done():
 				t.Stop()
 				return
 			}
