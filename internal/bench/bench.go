@@ -46,6 +46,7 @@ type Subject struct {
 
 // Target is what one of our subjects is meant to reach.
 type Target struct {
+	Value     float64  // in the row's unit, on the machine of the figures; 0: none. Where it is set it decides
 	Ratio     float64  // times better than the best of the peers; 0: none
 	OfCeiling bool     // Ratio is against the ceiling
 	Versus    []string // the peers that count, by the beginning of their names; nil: all

@@ -69,6 +69,7 @@ func TestTable(t *testing.T) {
 		constant("us", Ours, Target{Ratio: 5, Figure: "1M"}, 90, 5e6, 1.5e6),
 		constant("us too", Ours, Target{Ratio: 0.5, OfCeiling: true}, 1e6, 1e6, 1e6),
 		constant("us alone", Ours, Target{Ratio: 2, Versus: []string{"one"}}, 200, 200, 200),
+		constant("us again", Ours, Target{Value: 2e6, Ratio: 3}, 3e6, 3e6, 3e6),
 		constant("one", Peer, Target{}, 100, 100, 100),
 		constant("two", Peer, Target{}, 500e3, 400e3, 600e3),
 		constant("machine", Ceiling, Target{}, 4e6, 4e6, 4e6),
@@ -76,15 +77,16 @@ func TestTable(t *testing.T) {
 	}}
 	opt := Options{Reps: 3, Timeout: time.Minute}
 	got := Lines(rates, Measure(t.Context(), &Env{}, rates, opt))
-	peers := "one 100 · two 500k · *machine 4M* · three not installed"
-	require.Equal(t, "| rate | us | 1.5M | "+peers+" | **3×** | ≥ 5× (1M) | x/s |\n"+
-		"| rate | us too | 1M | "+peers+" | **0.25×** | ≥ 0.5× of the ceiling | x/s |\n"+
-		"| rate | us alone | 200 | "+peers+" | 2× | ≥ 2× one | x/s |\n", got)
+	require.Equal(t, "| rate | us | 1.5M | one 100 (15000×) · two 500k (3×) · three not installed | 3× | machine 4M (38 %) | ≥ 5× (1M) | **60 %** | x/s |\n"+
+		"| rate | us too | 1M | one 100 (10000×) · two 500k (2×) · three not installed | 2× | machine 4M (25 %) | ≥ 0.5× of the ceiling | **50 %** | x/s |\n"+
+		"| rate | us alone | 200 | one 100 (2×) · two 500k (0.0004×) · three not installed | 2× | machine 4M (0 %) | ≥ 2× one | 100 % | x/s |\n"+
+		"| rate | us again | 3M | one 100 (30000×) · two 500k (6×) · three not installed | 6× | machine 4M (75 %) | 2M, ≥ 3× | 150 % | x/s |\n", got)
 
 	times := Row{Name: "t", Title: "time", Unit: "µs", Lower: true, Subjects: []Subject{
 		constant("us", Ours, Target{}, 20, 30, 25), constant("slow", Peer, Target{}, 99, 99, 99), constant("fast", Peer, Target{}, 250, 40, 50),
+		constant("machine", Ceiling, Target{}, 20, 20, 20),
 	}}
-	require.Equal(t, "| time | us | 25 | slow 99 · fast 50 | 2× |  | µs |\n", Lines(times, Measure(t.Context(), &Env{}, times, opt)))
+	require.Equal(t, "| time | us | 25 | slow 99 (4×) · fast 50 (2×) | 2× | machine 20 (+25 %) |  |  | µs |\n", Lines(times, Measure(t.Context(), &Env{}, times, opt)))
 }
 
 // TestMeasureFails has a subject fail in each phase; the others go on.
@@ -106,5 +108,5 @@ func TestMeasureFails(t *testing.T) {
 		require.ErrorContains(t, results[i].Err, "r: "+s.Name+": "+s.Name)
 	}
 	require.Equal(t, Result{Values: []float64{1, 2}}, results[3])
-	require.Contains(t, Lines(row, results), "| rate | start | failed | peer 1 |  |  | x/s |\n")
+	require.Contains(t, Lines(row, results), "| rate | start | failed | peer 1 |  |  |  |  | x/s |\n")
 }

@@ -14,13 +14,14 @@
 // alternate: ours, peer, peer, ours, … with a different one first each time, so
 // that what else the machine does hits all of them.
 //
-// "ours/best peer" says how many times better ours is than the best of the
-// peers: for rates ours divided by theirs, for times theirs divided by ours, so
-// that more is always better. A ceiling, in italics, is what the machine could
-// do with nothing around it; where the target is "of the ceiling" the ratio is
-// against that. The target is what we set out to reach; the figure in brackets
-// is what it came to on the machine on which the peers' figures were taken, and
-// a ratio that misses the target is in bold.
+// Behind each peer stands how many times better ours is than it, and under
+// "ours/best peer" what it is to the best of them: for rates ours divided by
+// theirs, for times theirs divided by ours, so that more is always better. A
+// ceiling is what the machine could do with nothing around it; behind it stands
+// the part of it that ours reached or, for times, by how much ours took longer.
+// The target is what we set out to reach: a figure, or a ratio to the best peer
+// or to the ceiling with, in brackets, what it came to on the machine on which
+// the peers' figures were taken. "Of target" is in bold where we miss it.
 //
 // # Noise
 //
@@ -37,6 +38,13 @@
 // would do, since nothing keeps all of them busy.
 //
 // # What is compared
+//
+// Logs: ours, tidwall/wal and the raw file write each append to the file before
+// it returns; etcd's gathers 128 KiB, and raft-wal syncs always. With 64
+// goroutines each waits for its own record, and only ours groups them: by
+// Commit. The raw file holds zeros before it is measured; where 64 goroutines
+// sync it writes and syncs 64 records at a time for nobody. Trimmed logs drop
+// old segments between appends, which is not measured.
 //
 // A subject runs only while it is measured; Apache ZooKeeper alone, each server
 // a process, is started once and warmed up (-warm), but for the rows on failover

@@ -35,8 +35,8 @@ type tidwallLog struct {
 	batch tidwall.Batch
 }
 
-func openTidwall(dir string, durable bool) (walLog, error) {
-	l, err := tidwall.Open(dir, &tidwall.Options{NoSync: !durable, NoCopy: true})
+func openTidwall(dir string, o walOptions) (walLog, error) {
+	l, err := tidwall.Open(dir, &tidwall.Options{NoSync: !o.durable, NoCopy: true, SegmentSize: int(o.segmentBytes)})
 	return &tidwallLog{log: l}, err
 }
 
@@ -54,6 +54,8 @@ func (t *tidwallLog) Append(records [][]byte) error {
 }
 
 func (t *tidwallLog) Put(record []byte) error { return t.put(record, t.Append) }
+
+func (t *tidwallLog) Trim() error { return t.log.TruncateFront(t.next) }
 
 func (t *tidwallLog) ReadAll() (int, error) {
 	for i := range t.next {
@@ -73,8 +75,8 @@ type raftWAL struct {
 	batch []*raft.Log
 }
 
-func openRaftWAL(dir string, durable bool) (walLog, error) {
-	if !durable {
+func openRaftWAL(dir string, o walOptions) (walLog, error) {
+	if !o.durable {
 		return nil, errors.New("raft-wal syncs always")
 	}
 	w, err := raftwal.Open(dir)
@@ -112,13 +114,13 @@ type etcdLog struct {
 	batch []*raftpb.Entry
 }
 
-func openEtcd(dir string, durable bool) (walLog, error) {
+func openEtcd(dir string, o walOptions) (walLog, error) {
 	dir = filepath.Join(dir, "wal")
 	w, err := etcdwal.Create(nil, dir, nil)
 	if err != nil {
 		return nil, err
 	}
-	if !durable {
+	if !o.durable {
 		w.SetUnsafeNoFsync()
 	}
 	return &etcdLog{log: w, dir: dir, state: raftpb.HardState{Term: proto.Uint64(1)}}, nil

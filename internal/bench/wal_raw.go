@@ -8,59 +8,61 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"sync"
 
 	"golang.org/x/sys/unix"
 )
 
-// rawLog is the least that a durable log can do, and so a ceiling: length,
-// checksum and payload in one file, with zeros written ahead so that a sync is
-// one of data alone, one sync for all puts that wait. It has no keys, no
-// segments, no recovery and no readers beside the writer.
+// rawLog is the least that a log can do, and so a ceiling: length, checksum and
+// payload of each record in one write of each append, into a file that holds
+// zeros already, so that no append makes it longer and a sync is one of data
+// alone. It has no keys, no segments, no recovery and no readers beside the
+// writer, and no goroutine to tell that a record is safe.
 type rawLog struct {
 	file    *os.File
 	durable bool
-	buf     []byte // framed and not yet written
+	around  int64 // written to so far and no further; 0: as far as it gets
+	buf     []byte
 	written int64
 	zeroed  int64 // zeros are written up to here
-
-	mu    sync.Mutex
-	round *rawRound // what the next sync will be for
-	io    sync.Mutex
-}
-
-type rawRound struct {
-	buf  []byte
-	done chan struct{}
-	err  error
 }
 
 const (
-	rawBuffer = 256 << 10 // unsynced records are written in such pieces
-	rawAhead  = 16 << 20
+	rawAhead = 16 << 20 // zeros of a durable log
+	rawRoom  = 256 << 20
+	rawPiece = 64 << 10
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-func openRaw(dir string, durable bool) (walLog, error) {
+func openRaw(dir string, o walOptions) (walLog, error) {
 	f, err := os.Create(filepath.Join(dir, "log"))
 	if err != nil {
 		return nil, err
 	}
-	l := &rawLog{file: f, durable: durable, round: &rawRound{done: make(chan struct{})}}
-	if durable {
-		if err := l.zero(); err != nil {
-			return nil, errors.Join(err, f.Close())
-		}
+	l := &rawLog{file: f, durable: o.durable, around: o.segmentBytes}
+	room := int64(rawRoom)
+	switch {
+	case l.durable:
+		room = rawAhead
+	case l.around > 0:
+		room = l.around
+	}
+	if err := l.zero(room); err != nil {
+		return nil, errors.Join(err, f.Close())
 	}
 	return l, nil
 }
 
-func (l *rawLog) zero() error {
-	if _, err := l.file.WriteAt(make([]byte, rawAhead), l.zeroed); err != nil {
-		return err
+func (l *rawLog) zero(n int64) error {
+	for zeros := make([]byte, rawPiece); n > 0; n -= rawPiece {
+		if _, err := l.file.WriteAt(zeros, l.zeroed); err != nil {
+			return err
+		}
+		l.zeroed += rawPiece
 	}
-	l.zeroed += rawAhead
+	if !l.durable {
+		return nil
+	}
 	return l.file.Sync()
 }
 
@@ -71,62 +73,33 @@ func frame(dst, record []byte) []byte {
 }
 
 func (l *rawLog) Append(records [][]byte) error {
+	l.buf = l.buf[:0]
 	for _, r := range records {
 		l.buf = frame(l.buf, r)
 	}
-	if !l.durable && len(l.buf) < rawBuffer {
-		return nil
-	}
-	return l.flush()
-}
-
-func (l *rawLog) flush() error {
-	err := l.write(l.buf)
-	l.buf = l.buf[:0]
-	return err
-}
-
-func (l *rawLog) write(b []byte) error {
-	for l.durable && l.written+int64(len(b)) > l.zeroed {
-		if err := l.zero(); err != nil {
+	for l.durable && l.written+int64(len(l.buf)) > l.zeroed {
+		if err := l.zero(rawAhead); err != nil {
 			return err
 		}
 	}
-	if _, err := l.file.WriteAt(b, l.written); err != nil {
+	if l.around > 0 && l.written+int64(len(l.buf)) > l.around {
+		l.written = 0
+	}
+	if _, err := l.file.WriteAt(l.buf, l.written); err != nil {
 		return err
 	}
-	l.written += int64(len(b))
+	l.written += int64(len(l.buf))
 	if !l.durable {
 		return nil
 	}
 	return unix.Fdatasync(int(l.file.Fd()))
 }
 
-// Put has the first of those that wait write and sync for all.
-func (l *rawLog) Put(record []byte) error {
-	l.mu.Lock()
-	r := l.round
-	first := len(r.buf) == 0
-	r.buf = frame(r.buf, record)
-	l.mu.Unlock()
-	if !first {
-		<-r.done
-		return r.err
-	}
-	l.io.Lock()
-	l.mu.Lock()
-	l.round = &rawRound{done: make(chan struct{})}
-	l.mu.Unlock()
-	r.err = l.write(r.buf)
-	l.io.Unlock()
-	close(r.done)
-	return r.err
-}
+func (l *rawLog) Put(record []byte) error { return l.Append([][]byte{record}) }
+
+func (l *rawLog) Trim() error { return nil }
 
 func (l *rawLog) ReadAll() (int, error) {
-	if err := l.flush(); err != nil {
-		return 0, err
-	}
 	r := bufio.NewReaderSize(io.NewSectionReader(l.file, 0, l.written), 256<<10)
 	var head [8]byte
 	var buf []byte
