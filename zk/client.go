@@ -2,6 +2,7 @@ package zk
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -21,6 +22,11 @@ type ClientConfig struct {
 
 	// Network dials the servers. nil: TCP.
 	Network Network
+
+	// TLS encrypts connections; its ServerName, if empty, is each server's host.
+	// With a certificate in it the client is whom that names, under the scheme
+	// x509. nil: plain.
+	TLS *tls.Config
 
 	// SessionTimeout is how long the ensemble keeps the session without hearing
 	// from the client; a server may grant less or more, see

@@ -58,7 +58,7 @@ func (cn *clientConn) isWritable(ctx context.Context, server string) bool {
 		case <-asked:
 		}
 	})
-	nc, err := cn.c.cfg.Network.DialContext(ctx, "tcp", server)
+	nc, err := cn.c.dial(ctx, server)
 	if err != nil {
 		return false
 	}

@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	crand "crypto/rand"
+	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"slices"
 	"time"
 
@@ -182,7 +184,7 @@ func (c *Client) connect(ctx context.Context, server string) (*clientConn, error
 	timeout := max(c.SessionTimeout()/time.Duration(len(c.cfg.Servers)), 10*time.Millisecond)
 	dialCtx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	nc, err := c.cfg.Network.DialContext(dialCtx, "tcp", server)
+	nc, err := c.dial(dialCtx, server)
 	if err != nil {
 		return nil, err
 	}
@@ -197,6 +199,24 @@ func (c *Client) connect(ctx context.Context, server string) (*clientConn, error
 		return nil, err
 	}
 	return cn, nil
+}
+
+// dial connects to a server, with TLS if that is wanted.
+func (c *Client) dial(ctx context.Context, server string) (net.Conn, error) {
+	nc, err := c.cfg.Network.DialContext(ctx, "tcp", server)
+	if err != nil || c.cfg.TLS == nil {
+		return nc, err
+	}
+	cfg := c.cfg.TLS
+	if cfg.ServerName == "" {
+		cfg = cfg.Clone()
+		cfg.ServerName, _, _ = net.SplitHostPort(server) // every one has a port
+	}
+	tc := tls.Client(nc, cfg)
+	if err := tc.HandshakeContext(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("TLS: %w", err), nc.Close())
+	}
+	return tc, nil
 }
 
 // serve uses a connection until it breaks, and says why it did.

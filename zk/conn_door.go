@@ -2,6 +2,7 @@ package zk
 
 import (
 	"net"
+	"strings"
 	"sync"
 )
 
@@ -22,9 +23,9 @@ func newDoor(cfg *Config) *door {
 // enter lets a connection in, unless there are too many of its kind. Memory and
 // loopback are this machine's own and count only in all.
 func (d *door) enter(c net.Conn) bool {
-	host, _, err := net.SplitHostPort(c.RemoteAddr().String())
-	if ip := net.ParseIP(host); err != nil || ip == nil || ip.IsLoopback() {
-		host = ""
+	host := ""
+	if ip := remoteIP(c); ip != nil && !ip.IsLoopback() {
+		host = ip.String()
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -63,4 +64,15 @@ func (d *door) close() {
 	for c := range d.conns {
 		_ = c.Close()
 	}
+}
+
+// remoteIP is the address of the other end's host, nil if that is memory: it has
+// names.
+func remoteIP(c net.Conn) net.IP {
+	host, _, err := net.SplitHostPort(c.RemoteAddr().String())
+	if err != nil {
+		return nil
+	}
+	host, _, _ = strings.Cut(host, "%") // the zone of an IPv6 address
+	return net.ParseIP(host)
 }

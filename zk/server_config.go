@@ -39,6 +39,12 @@ type ServerSpec struct {
 type Endpoint struct {
 	Network Network // nil: TCP
 	Address string  // host:port; port 0 picks a free one
+
+	// TLS encrypts the connections (secureClientPort). Its ClientAuth says whether
+	// clients show certificates; who shows a verified one has its subject as an id of
+	// the scheme x509. Other machines may be let in without Config.AllowInsecure if
+	// ClientAuth is tls.RequireAndVerifyClientCert. Nil: plain.
+	TLS *tls.Config
 }
 
 // Config configures one server of an ensemble. Names are those of zoo.cfg, in
@@ -109,6 +115,20 @@ type Config struct {
 	// ExtendedTypes permits znodes with a time to live (extendedTypesEnabled); else
 	// their creation is ErrUnimplemented. The leader's counts.
 	ExtendedTypes bool
+	// SuperDigest, user:digest as DigestACL writes it, is who passes every ACL
+	// (DigestAuthenticationProvider.superDigest). Empty: nobody does. The same on
+	// every server.
+	SuperDigest string
+	// X509SuperUser is the subject of a client's certificate that passes every ACL
+	// (X509AuthenticationProvider.superUser). Empty: none does.
+	X509SuperUser string
+	// DigestAlgorithm is the hash of the digest scheme, SHA1 if empty, SHA-256,
+	// SHA-512, SHA3-256, … (DigestAuthenticationProvider.digestAlg). The same on
+	// every server and for as long as there are ACLs made with it.
+	DigestAlgorithm string
+	// AuthSchemes are schemes beside world, auth, digest, ip and x509, by name. The
+	// same on every server.
+	AuthSchemes map[string]AuthScheme
 	// SkipACL has nobody's permissions checked (skipACL). The same on every server.
 	SkipACL bool
 	// EnforceQuota refuses what goes beyond a quota's hard limits with
@@ -181,6 +201,9 @@ func (c Config) withDefaults() (Config, error) {
 	setDefault(&c.SnapRetainCount, defaultSnapRetainCount)
 	setDefault(&c.ContainerCheckInterval, defaultContainerCheckInterval)
 	setDefault(&c.ContainersPerMinute, defaultContainersPerMinute)
+	if c.DigestAlgorithm == "" {
+		c.DigestAlgorithm = "SHA1"
+	}
 	if c.Peers == nil {
 		c.Peers = tcp{}
 	}
@@ -227,10 +250,11 @@ func (c *Config) validate() error {
 		fail("ID %d is not one of Servers", c.ID)
 	}
 	for _, e := range c.Clients {
-		if err := c.checkAddress(e.Network, e.Address); err != nil {
+		if err := c.checkAddress(e.Network, e.Address); err != nil && !(errors.Is(err, errExposed) && authenticatesClients(e.TLS)) {
 			fail("client address %q: %w", e.Address, err)
 		}
 	}
+	c.validateAuth(fail)
 	for name, v := range map[string]int{
 		"InitLimit": c.InitLimit, "SyncLimit": c.SyncLimit, "FrameBytesMax": c.FrameBytesMax, "OutstandingMax": c.OutstandingMax,
 		"OutputBytesMax": c.OutputBytesMax, "ConnectionsMax": c.ConnectionsMax, "PeerQueueBytesMax": c.PeerQueueBytesMax,
@@ -253,6 +277,8 @@ func (c *Config) validate() error {
 	return errors.Join(errs...)
 }
 
+var errExposed = errors.New("reachable from other machines without TLS that authenticates clients: set AllowInsecure if that is meant")
+
 // checkAddress refuses an address that other machines reach unless that was
 // asked for: this protocol has no encryption of its own.
 func (c *Config) checkAddress(n Network, address string) error {
@@ -266,7 +292,7 @@ func (c *Config) checkAddress(n Network, address string) error {
 	if _, overTCP := n.(tcp); !overTCP || c.AllowInsecure || isLoopback(host) {
 		return nil
 	}
-	return errors.New("reachable from other machines without TLS: set AllowInsecure if that is meant")
+	return errExposed
 }
 
 func isLoopback(host string) bool {
