@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -73,12 +74,15 @@ var errInjected = errors.New("injected")
 // TestErrorWalk fails the n-th operation, for every n and in several ways, and
 // checks P3: from a failed write or sync on the log refuses everything and
 // writes nothing, and reopening (by a process that follows, or after a crash)
-// finds what P1 promises. K15.
+// finds what P1 promises. K15. "no space": the disk is full from then on.
 func TestErrorWalk(t *testing.T) {
 	modes := map[string]func(op vfs.Op) error{
 		"error":       func(vfs.Op) error { return errInjected },
 		"short write": func(op vfs.Op) error { return &vfs.ShortWriteError{N: op.Len / 2, Err: errInjected} },
-		"sync lost":   func(vfs.Op) error { return fmt.Errorf("%w: %w", errInjected, vfs.ErrSyncLost) },
+		"no space": func(op vfs.Op) error {
+			return &vfs.ShortWriteError{N: op.Len / 3, Err: fmt.Errorf("%w: %w", errInjected, syscall.ENOSPC)}
+		},
+		"sync lost": func(vfs.Op) error { return fmt.Errorf("%w: %w", errInjected, vfs.ErrSyncLost) },
 	}
 	for name, mode := range modes {
 		t.Run(name, func(t *testing.T) {
@@ -86,7 +90,7 @@ func TestErrorWalk(t *testing.T) {
 			rng := rand.New(rand.NewPCG(2, 2))
 			poisoned, n := 0, 0
 			for ; ; n++ {
-				hit, p := errorWalk(t, n, mode, rng)
+				hit, p := errorWalk(t, n, name == "no space", mode, rng)
 				if !hit {
 					break
 				}
@@ -100,17 +104,28 @@ func TestErrorWalk(t *testing.T) {
 	}
 }
 
-func errorWalk(t *testing.T, n int, mode func(vfs.Op) error, rng *rand.Rand) (hit, poisoned bool) {
+// needsSpace are the operations that a full disk refuses.
+func needsSpace(op vfs.Op) bool {
+	return op.Kind == vfs.OpWrite || op.Kind == vfs.OpCreate || op.Kind == vfs.OpMkdir
+}
+
+func errorWalk(t *testing.T, n int, full bool, mode func(vfs.Op) error, rng *rand.Rand) (hit, poisoned bool) {
 	mem := vfs.NewMem()
 	count, changes := 0, 0
 	var failed vfs.Op
 	m := newModel(vfs.Inject(mem, func(op vfs.Op) error {
-		count++
 		if op.Changes() {
 			changes++
 		}
-		if count-1 == n {
+		if full && !needsSpace(op) {
+			return nil
+		}
+		count++
+		switch {
+		case count-1 == n:
 			hit, failed = true, op
+			return mode(op)
+		case full && hit:
 			return mode(op)
 		}
 		return nil
