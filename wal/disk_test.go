@@ -2,7 +2,10 @@ package wal
 
 import (
 	"bufio"
+	"errors"
+	"flag"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,6 +14,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 )
+
+var kills = flag.Int("kills", 3, "wal: how many processes TestKill9 kills")
 
 // TestOnDisk: what the memory tests cannot show, on the real file system.
 func TestOnDisk(t *testing.T) {
@@ -51,22 +56,22 @@ func TestOnDisk(t *testing.T) {
 	require.NoError(t, l.Close())
 }
 
-// TestKill9 kills a process that appends and syncs, and finds every record that
-// it said was synced. (The page cache survives, so this tests the process's
-// side: locks, order of operations, half-done appends.)
+// TestKill9 kills a process that appends, syncs, truncates, replaces and now and
+// then closes, and finds every record that it said was synced. (The page cache
+// survives, so this tests the process's side: locks, order of operations,
+// half-done appends; and, each other time, that Check takes the directory.)
+//
+//	go test ./wal -run TestKill9 -v -kills 200
 func TestKill9(t *testing.T) {
-	rounds := 3
-	if *full {
-		rounds = 200
-	}
 	if dir := os.Getenv("WAL_KILL9_DIR"); dir != "" {
 		kill9Child(t, dir)
 		return
 	}
 	dir := filepath.Join(t.TempDir(), "log")
-	for round := range rounds {
+	records, torn, replaced := 0, 0, 0
+	for round := range *kills {
 		cmd := exec.Command(os.Args[0], "-test.run=^TestKill9$")
-		cmd.Env = append(os.Environ(), "WAL_KILL9_DIR="+dir)
+		cmd.Env = append(os.Environ(), "WAL_KILL9_DIR="+dir, fmt.Sprint("WAL_KILL9_ROUND=", round))
 		out, err := cmd.StdoutPipe()
 		require.NoError(t, err)
 		require.NoError(t, cmd.Start())
@@ -78,6 +83,11 @@ func TestKill9(t *testing.T) {
 		}
 		require.NoError(t, cmd.Process.Kill())
 		_ = cmd.Wait() // it was killed
+		if round%2 == 0 {
+			report, err := Check(nil, dir)
+			require.NoError(t, err)
+			require.NoError(t, report.Err(), "%s", report)
+		}
 		l, err := Open(dir, Config{})
 		require.NoError(t, err)
 		got := contents(t, l)
@@ -86,14 +96,29 @@ func TestKill9(t *testing.T) {
 		require.GreaterOrEqual(t, int(last), synced)
 		for i, r := range got {
 			require.Equal(t, payloadOf(r.Key, 0, int(r.Key%50)), r.Payload)
-			require.True(t, i == 0 || r.Key == got[i-1].Key+1)
+			// Replacements leave out keys that 7 divides, and nothing else.
+			require.True(t, i == 0 || r.Key == got[i-1].Key+1 || r.Key == got[i-1].Key+2 && r.Key%7 == 1)
+			if i > 0 && r.Key == got[i-1].Key+2 {
+				replaced++
+			}
+		}
+		records += len(got)
+		if l.Stats().TornBytes > 0 {
+			torn++
 		}
 		require.NoError(t, l.Close())
 	}
+	t.Logf("%d processes killed; %d records found, %d torn tails, %d records that a replacement left out", *kills, records, torn, replaced)
+	require.Positive(t, replaced)
 }
 
 func kill9Child(t *testing.T, dir string) {
-	l, err := Open(dir, Config{SegmentBytes: 16 << 10})
+	smallIndexes(t)
+	round, err := strconv.Atoi(os.Getenv("WAL_KILL9_ROUND"))
+	require.NoError(t, err)
+	rng := rand.New(rand.NewPCG(uint64(round), 1))
+	cfg := Config{SegmentBytes: 16 << 10}
+	l, err := Open(dir, cfg)
 	require.NoError(t, err)
 	for {
 		k := l.Next()
@@ -102,8 +127,46 @@ func kill9Child(t *testing.T, dir string) {
 		}
 		require.NoError(t, l.Sync())
 		fmt.Println(k + 4)
-		if k > 300 {
-			require.NoError(t, l.TruncateBefore(k-300))
+		if k > 700 {
+			require.NoError(t, l.TruncateBefore(k-700))
+		}
+		switch rng.IntN(40) {
+		case 0: // what comes next is the same again
+			require.NoError(t, l.Append(recs(0, int((k+5)%50), k+5)...))
+			require.NoError(t, l.TruncateAfter(k+4))
+		case 1, 2:
+			require.NoError(t, compactSevens(l))
+		case 3:
+			require.NoError(t, l.Close())
+			l, err = Open(dir, cfg)
+			require.NoError(t, err)
 		}
 	}
+}
+
+// compactSevens leaves out keys that 7 divides.
+func compactSevens(l *Log) error {
+	p, err := l.NewReplacement(0, KeyMax)
+	if err != nil {
+		if errors.Is(err, ErrGone) {
+			return nil
+		}
+		return err
+	}
+	segs := p.Segments()
+	for rec, err := range l.All(0) {
+		if err != nil {
+			p.Abort()
+			return err
+		}
+		if rec.Key > segs[len(segs)-1].Last {
+			break
+		}
+		if rec.Key%7 != 0 {
+			if err := p.Append(rec); err != nil {
+				return err
+			}
+		}
+	}
+	return p.Commit()
 }
