@@ -109,32 +109,29 @@ func (p *hostedPartition) settle() {
 
 // with calls the core under the mutex and carries out what it wants afterwards.
 func (p *hostedPartition) with(fn func(core *replica.Replica)) {
-	p.mu.Lock()
-	if p.mu.closed {
-		p.mu.Unlock()
-		return
-	}
-	fn(p.mu.core)
-	fx := p.drainLocked()
-	p.mu.Unlock()
+	fx := p.call(fn)
 	p.carryOut(&fx)
 }
 
 // withGate is with for who holds the gate: a change of role is applied at once.
 func (p *hostedPartition) withGate(fn func(core *replica.Replica)) {
-	p.mu.Lock()
-	if p.mu.closed {
-		p.mu.Unlock()
-		return
-	}
-	fn(p.mu.core)
-	fx := p.drainLocked()
-	p.mu.Unlock()
+	fx := p.call(fn)
 	if fx.role {
 		fx.role = false
 		p.settle()
 	}
 	p.carryOut(&fx)
+}
+
+// call calls the core under the mutex, unless the partition is closed, and returns what is to be carried out.
+func (p *hostedPartition) call(fn func(core *replica.Replica)) effects {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.mu.closed {
+		return effects{}
+	}
+	fn(p.mu.core)
+	return p.drainLocked()
 }
 
 // drainLocked takes what the core wants.

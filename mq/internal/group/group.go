@@ -277,11 +277,8 @@ func (g *Group) identify(memberID, instanceID string) (*member, Code) {
 	return m, None
 }
 
-// Heartbeat keeps a member alive and tells it whether to rejoin (RebalanceInProgress).
-func (g *Group) Heartbeat(memberID, instanceID string, generation int32) Code {
-	if g.state == Dead {
-		return CoordinatorNotAvailable
-	}
+// hear notes that a member is alive, if it is one of this generation.
+func (g *Group) hear(memberID, instanceID string, generation int32) Code {
 	m, code := g.identify(memberID, instanceID)
 	if code != None {
 		return code
@@ -290,6 +287,17 @@ func (g *Group) Heartbeat(memberID, instanceID string, generation int32) Code {
 		return IllegalGeneration
 	}
 	g.touch(m)
+	return None
+}
+
+// Heartbeat keeps a member alive and tells it whether to rejoin (RebalanceInProgress).
+func (g *Group) Heartbeat(memberID, instanceID string, generation int32) Code {
+	if g.state == Dead {
+		return CoordinatorNotAvailable
+	}
+	if code := g.hear(memberID, instanceID, generation); code != None {
+		return code
+	}
 	if g.state == PreparingRebalance {
 		return RebalanceInProgress
 	}
@@ -341,14 +349,9 @@ func (g *Group) ValidateCommit(memberID, instanceID string, generation int32) Co
 	if generation < 0 && memberID == "" && instanceID == "" {
 		return UnknownMemberID
 	}
-	m, code := g.identify(memberID, instanceID)
-	if code != None {
+	if code := g.hear(memberID, instanceID, generation); code != None {
 		return code
 	}
-	if generation != g.generation {
-		return IllegalGeneration
-	}
-	g.touch(m)
 	if g.state == CompletingRebalance {
 		return RebalanceInProgress
 	}
