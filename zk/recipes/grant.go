@@ -96,14 +96,7 @@ func (g *Grant) lost(cause error) error {
 // onState is told of every change of the client's state.
 func (g *Grant) onState(s zk.State) {
 	if s.Final() {
-		cause := zk.ErrClosed
-		switch s {
-		case zk.StateExpired:
-			cause = zk.ErrSessionExpired
-		case zk.StateAuthFailed:
-			cause = zk.ErrAuthFailed
-		}
-		g.end(g.lost(cause))
+		g.end(g.lost(endedBy(s)))
 		return
 	}
 	g.mu.Lock()
@@ -118,6 +111,17 @@ func (g *Grant) onState(s zk.State) {
 		g.mu.doubtful = false
 		g.mu.doubt = make(chan struct{})
 	}
+}
+
+// endedBy is the error of a client that has ended.
+func endedBy(s zk.State) error {
+	switch s {
+	case zk.StateExpired:
+		return zk.ErrSessionExpired
+	case zk.StateAuthFailed:
+		return zk.ErrAuthFailed
+	}
+	return zk.ErrClosed
 }
 
 // end ends the grant, once, and says whether it was this call that did.

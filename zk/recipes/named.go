@@ -14,7 +14,7 @@ type named struct {
 	c    *zk.Client
 	gone watches
 
-	mu     sync.Mutex
+	mu    sync.Mutex
 	paths map[string]*trials
 }
 
