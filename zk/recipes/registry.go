@@ -1,0 +1,234 @@
+package recipes
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"iter"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/vivarium-go/vivarium/zk"
+)
+
+// Registry tells who serves what, and how busy they are. A service is a znode
+// below its path, an instance an ephemeral znode below that, with an Instance in
+// JSON.
+type Registry struct {
+	// ACL is for the znodes made. Empty: zk.WorldACL(zk.PermAll).
+	ACL []zk.ACL
+
+	path  string
+	named named
+}
+
+// Instance is one server of a service. Its JSON has the names that Curator's
+// ServiceInstance uses for the same things.
+type Instance struct {
+	Service    string            `json:"name"`
+	ID         string            `json:"id"` // unique in the service
+	Address    string            `json:"address"`
+	Port       int               `json:"port,omitempty"`
+	Load       float64           `json:"load"` // as recorded by the instance: whatever unit, the same for all
+	Metadata   map[string]string `json:"payload,omitempty"`
+	Registered int64             `json:"registrationTimeUTC"` // ms since 1970, by the instance's clock; set by Register
+}
+
+// NewRegistry makes a Registry at path.
+func NewRegistry(c *zk.Client, path string) *Registry {
+	return &Registry{path: path, named: named{c: c}}
+}
+
+// Registration is an instance that is registered. As a Grant it tells when that
+// was lost, and ends it by Release.
+type Registration struct {
+	*Grant
+
+	mu       sync.Mutex
+	instance Instance
+}
+
+// Register makes an instance known until it is released or its session ends. While
+// an earlier session has the same ID it waits.
+func (r *Registry) Register(ctx context.Context, in Instance) (*Registration, error) {
+	in.Registered = time.Now().UnixMilli()
+	path := zk.JoinPath(zk.JoinPath(r.path, in.Service), in.ID)
+	data, err := json.Marshal(in)
+	if err != nil {
+		return nil, failed("register", path, err)
+	}
+	g, err := r.named.create(ctx, path, data, r.ACL)
+	if err != nil {
+		return nil, failed("register", path, err)
+	}
+	return &Registration{Grant: g, instance: in}, nil
+}
+
+// SetLoad records how busy the instance is, for those who choose.
+func (r *Registration) SetLoad(ctx context.Context, load float64) error {
+	r.mu.Lock()
+	r.instance.Load = load
+	data, err := json.Marshal(r.instance)
+	r.mu.Unlock()
+	if err != nil {
+		return failed("set the load of", r.Path(), err)
+	}
+	return failed("set the load of", r.Path(), r.SetData(ctx, data))
+}
+
+// Services lists the names of services that have been registered, sorted. One may
+// have no instance.
+func (r *Registry) Services(ctx context.Context) ([]string, error) {
+	names, _, err := r.named.c.Children(ctx, r.path)
+	if errors.Is(err, zk.ErrNoNode) {
+		return nil, nil
+	}
+	return names, failed("list", r.path, err)
+}
+
+// Instances reads the instances of a service once, by ID. Znodes that do not hold
+// an Instance are left out.
+func (r *Registry) Instances(ctx context.Context, service string) ([]Instance, error) {
+	members, err := (&Membership{path: zk.JoinPath(r.path, service), named: named{c: r.named.c}}).Members(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var all []Instance
+	for _, m := range members {
+		var in Instance
+		if json.Unmarshal(m.Data, &in) == nil {
+			all = append(all, in)
+		}
+	}
+	return all, nil
+}
+
+// Service is a live view of a service's instances.
+type Service struct {
+	cache *Cache
+
+	mu struct {
+		sync.Mutex
+		changed chan struct{}      // closed at the next change
+		picked  map[string]picking // by path
+	}
+}
+
+// picking is how often we have picked an instance since it recorded its load.
+type picking struct {
+	mzxid int64
+	n     int
+}
+
+// Service begins to follow the instances of a service. Close it.
+func (r *Registry) Service(ctx context.Context, service string) (*Service, error) {
+	s := &Service{cache: NewCache(r.named.c, zk.JoinPath(r.path, service))}
+	s.mu.changed = make(chan struct{})
+	s.mu.picked = make(map[string]picking)
+	s.cache.OnEvent = func(CacheEvent) { s.wake() }
+	if err := s.cache.Start(ctx); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *Service) wake() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	close(s.mu.changed)
+	s.mu.changed = make(chan struct{})
+}
+
+// Stale says that the view may be old; see Cache.Stale. Instances that were there
+// last are still worth a try then.
+func (s *Service) Stale() bool { return s.cache.Stale() }
+
+// Done is closed when the view is kept no more; see Cache.Done.
+func (s *Service) Done() <-chan struct{} { return s.cache.Done() }
+
+// Err says why Done is closed; see Cache.Err.
+func (s *Service) Err() error { return s.cache.Err() }
+
+// Close ends the view.
+func (s *Service) Close() { s.cache.Close() }
+
+// seen is an instance and the znode that it came from.
+type seen struct {
+	Instance
+	path  string
+	mzxid int64
+}
+
+func (s *Service) seen() []seen {
+	var all []seen
+	for n := range s.cache.All() {
+		var in Instance
+		if n.Path != s.cache.path && json.Unmarshal(n.Data, &in) == nil {
+			all = append(all, seen{in, n.Path, n.Stat.Mzxid})
+		}
+	}
+	return all
+}
+
+// Instances lists the instances by ID.
+func (s *Service) Instances() []Instance {
+	var all []Instance
+	for _, x := range s.seen() {
+		all = append(all, x.Instance)
+	}
+	return all
+}
+
+// Watch gives the instances, and again whenever one has come or gone or recorded
+// its load; changes that come faster than they are asked for are given as one. An
+// error is the last thing it gives: ctx's, or why the view is kept no more.
+func (s *Service) Watch(ctx context.Context) iter.Seq2[[]Instance, error] {
+	return func(yield func([]Instance, error) bool) {
+		for {
+			s.mu.Lock()
+			changed := s.mu.changed
+			s.mu.Unlock()
+			if !yield(s.Instances(), nil) {
+				return
+			}
+			select {
+			case <-changed:
+				continue
+			case <-s.Done():
+				yield(nil, s.Err())
+			case <-ctx.Done():
+				yield(nil, ctx.Err())
+			}
+			return
+		}
+	}
+}
+
+// Pick chooses the instance with the least load, ErrNone if there is no instance.
+// Every pick counts as one unit of load until the instance records a new one, so
+// that between records the picks spread, and all pickers do not rush to one.
+func (s *Service) Pick() (Instance, error) {
+	all := s.seen()
+	if len(all) == 0 {
+		return Instance{}, failed("pick from", s.cache.path, ErrNone)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := make(map[string]picking, len(all))
+	for _, x := range all {
+		now[x.path] = picking{mzxid: x.mzxid}
+		if p := s.mu.picked[x.path]; p.mzxid == x.mzxid {
+			now[x.path] = p
+		}
+	}
+	least := slices.MinFunc(all, func(a, b seen) int {
+		return cmp.Compare(a.Load+float64(now[a.path].n), b.Load+float64(now[b.path].n))
+	})
+	p := now[least.path]
+	p.n++
+	now[least.path] = p
+	s.mu.picked = now
+	return least.Instance, nil
+}
