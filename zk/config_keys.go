@@ -191,10 +191,8 @@ func checkedBool(_ *FileConfig, v string) error {
 
 func oneOfKey(values ...string) configKey {
 	return func(_ *FileConfig, v string) error {
-		for _, one := range values {
-			if v == one {
-				return nil
-			}
+		if slices.Contains(values, v) {
+			return nil
 		}
 		return fmt.Errorf("%.60q is not one of %s", v, strings.Join(values, ", "))
 	}

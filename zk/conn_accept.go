@@ -112,7 +112,7 @@ func (q *requestReader) hello() (*jute.ConnectRequest, error) {
 	for {
 		if len(q.buf) >= 4 {
 			if word, ok := fourLetterWord(q.buf); ok {
-				return nil, q.c.s.answerWord(q.c.net, word)
+				return nil, q.answerWord(word, q.buf[4:])
 			}
 			if n := int(int32(binary.BigEndian.Uint32(q.buf))); n <= 0 || n > helloFrameBytesMax {
 				return nil, fmt.Errorf("%w: %d", errClientFrame, n)

@@ -62,6 +62,7 @@ type Server struct {
 	serving     gate
 	status      atomic.Pointer[ServerStatus]
 	stats       serverStats
+	traceMask   atomic.Int64
 
 	// pub is the publication lock (R4). Its holder may publish, or knows that
 	// nobody does. It guards the tree's published zxid, clients, bySession and,
@@ -152,6 +153,9 @@ func newServer(cfg Config) *Server {
 	s.rand = rand.New(rand.NewPCG(binary.BigEndian.Uint64(s.randomBytes(8)), binary.BigEndian.Uint64(s.randomBytes(8))))
 	s.requests = make(map[uint64]*submission)
 	s.seq = s.rand.Uint64() >> 1 // unlike any of an earlier life, whose entries may still be applied
+	if len(cfg.Servers) > 1 {
+		s.stats.lookings.Store(1)
+	}
 	s.serving.init()
 	s.status.Store(&ServerStatus{ID: cfg.ID, State: "looking"})
 	return s

@@ -273,7 +273,8 @@ func (s *Server) fillState(out *Stats) {
 	s.watchesMu.Unlock()
 	s.pub.RUnlock()
 	out.Watches, out.WatchedPaths, out.WatchingConnections = w.Data+w.Child, w.Paths, w.Watchers
-	for _, m := range s.members() {
+	members, _ := s.members()
+	for _, m := range members {
 		if !m.Observer {
 			out.QuorumSize++
 		}
@@ -281,8 +282,8 @@ func (s *Server) fillState(out *Stats) {
 	out.FilesOpen, out.FilesMax = openFiles()
 }
 
-// members returns the ensemble as this server knows it.
-func (s *Server) members() []ServerSpec { return s.cfg.Servers }
+// members returns the ensemble as this server knows it, and its configuration's version.
+func (s *Server) members() ([]ServerSpec, int64) { return s.cfg.Servers, 0 }
 
 // dirBytes returns the sizes of the data directory, without its log, and of the log's.
 func (s *Server) dirBytes() (data, log int64) {

@@ -8,9 +8,9 @@ import (
 // Distribution is what was measured of something that happens often. The zero
 // value: it has not happened. Values are in the unit that the field says.
 type Distribution struct {
-	Count, Sum          int64
-	Min, Max            int64
-	P50, P95, P99, P999 int64 // to within an eighth
+	Count, Sum               int64
+	Min, Max                 int64
+	P50, P90, P95, P99, P999 int64 // to within an eighth
 }
 
 // summaryBuckets covers every value: those below 8 exactly, others to within an eighth.
@@ -90,7 +90,7 @@ func distribution(all ...*summary) Distribution {
 	for _, q := range []struct {
 		at       *int64
 		perMille int64
-	}{{&d.P50, 500}, {&d.P95, 950}, {&d.P99, 990}, {&d.P999, 999}} {
+	}{{&d.P50, 500}, {&d.P90, 900}, {&d.P95, 950}, {&d.P99, 990}, {&d.P999, 999}} {
 		rank, seen := (inBuckets*q.perMille+999)/1000, int64(0)
 		for i, n := range counts {
 			if seen += n; n > 0 && seen >= rank {
