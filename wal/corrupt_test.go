@@ -73,9 +73,12 @@ func damagedLog(t testing.TB, segmentBytes int64, clean bool) (img image, want [
 		synced = int(l.Segments()[2].Bytes)
 		require.NoError(t, l.Close())
 	} else {
-		require.NoError(t, l.Sync())
-		require.NoError(t, l.Append(recs(0, 1, key, key+1)...))
-		want = append(want, recs(0, 1, key, key+1)...)
+		for range 3 { // the first of these syncs is in the manifest, the others only in marks
+			require.NoError(t, l.Sync())
+			require.NoError(t, l.Append(recs(0, 1, key, key+1)...))
+			want = append(want, recs(0, 1, key, key+1)...)
+			key += 2
+		}
 		synced = int(l.segs[2].synced)
 		fs = fs.Clone()
 	}

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -59,7 +60,8 @@ func TestOnDisk(t *testing.T) {
 // TestKill9 kills a process that appends, syncs, truncates, replaces and now and
 // then closes, and finds every record that it said was synced. (The page cache
 // survives, so this tests the process's side: locks, order of operations,
-// half-done appends; and, each other time, that Check takes the directory.)
+// half-done appends; and, each other time, that Check takes the directory.) With
+// 100 or more it adds a line to wal/SOAK.md.
 //
 //	go test ./wal -run TestKill9 -v -kills 200
 func TestKill9(t *testing.T) {
@@ -68,7 +70,7 @@ func TestKill9(t *testing.T) {
 		return
 	}
 	dir := filepath.Join(t.TempDir(), "log")
-	records, torn, replaced := 0, 0, 0
+	records, torn, replaced, start := 0, 0, 0, time.Now()
 	for round := range *kills {
 		cmd := exec.Command(os.Args[0], "-test.run=^TestKill9$")
 		cmd.Env = append(os.Environ(), "WAL_KILL9_DIR="+dir, fmt.Sprint("WAL_KILL9_ROUND=", round))
@@ -110,6 +112,10 @@ func TestKill9(t *testing.T) {
 	}
 	t.Logf("%d processes killed; %d records found, %d torn tails, %d records that a replacement left out", *kills, records, torn, replaced)
 	require.Positive(t, replaced)
+	if *kills >= 100 {
+		writeLedger(t, start, fmt.Sprintf("0-%d", *kills-1), "TestKill9", fmt.Sprintf("%d processes killed", *kills),
+			fmt.Sprintf("%d records found, %d torn tails, %d records left out by replacements", records, torn, replaced), "none")
+	}
 }
 
 func kill9Child(t *testing.T, dir string) {
