@@ -70,7 +70,18 @@ func TestKill9(t *testing.T) {
 		return
 	}
 	dir := filepath.Join(t.TempDir(), "log")
-	records, torn, replaced, start := 0, 0, 0, time.Now()
+	records, torn, replaced, killed, start := 0, 0, 0, 0, time.Now()
+	defer func() {
+		if *kills < 100 {
+			return
+		}
+		failures := "none"
+		if t.Failed() {
+			failures = fmt.Sprintf("1, after which it stopped: round %d", killed)
+		}
+		writeLedger(t, start, fmt.Sprintf("0-%d", *kills-1), "TestKill9", fmt.Sprintf("%d processes killed", killed),
+			fmt.Sprintf("%d records found, %d torn tails, %d records left out by replacements", records, torn, replaced), failures)
+	}()
 	for round := range *kills {
 		cmd := exec.Command(os.Args[0], "-test.run=^TestKill9$")
 		cmd.Env = append(os.Environ(), "WAL_KILL9_DIR="+dir, fmt.Sprint("WAL_KILL9_ROUND=", round))
@@ -85,6 +96,7 @@ func TestKill9(t *testing.T) {
 		}
 		require.NoError(t, cmd.Process.Kill())
 		_ = cmd.Wait() // it was killed
+		killed++
 		if round%2 == 0 {
 			report, err := Check(nil, dir)
 			require.NoError(t, err)
@@ -110,12 +122,8 @@ func TestKill9(t *testing.T) {
 		}
 		require.NoError(t, l.Close())
 	}
-	t.Logf("%d processes killed; %d records found, %d torn tails, %d records that a replacement left out", *kills, records, torn, replaced)
+	t.Logf("%d processes killed; %d records found, %d torn tails, %d records that a replacement left out", killed, records, torn, replaced)
 	require.Positive(t, replaced)
-	if *kills >= 100 {
-		writeLedger(t, start, fmt.Sprintf("0-%d", *kills-1), "TestKill9", fmt.Sprintf("%d processes killed", *kills),
-			fmt.Sprintf("%d records found, %d torn tails, %d records left out by replacements", records, torn, replaced), "none")
-	}
 }
 
 func kill9Child(t *testing.T, dir string) {
