@@ -16,6 +16,7 @@ type checker struct {
 	err    error
 	truth  []*truth
 	reigns map[int32]int32 // controller epoch: broker
+	epoch  int32           // of the controller, as ZooKeeper has committed it
 }
 
 // truth is what is known for sure about a partition.
@@ -85,6 +86,9 @@ func (k *checker) reign(b *broker, r controller.Reign) {
 // committedTxn checks what ZooKeeper has committed: TypeOk, LeaderInIsr, StrongIsr.
 func (k *checker) committedTxn(t txn) {
 	for _, ch := range t.changes {
+		if ch.path == layout.ControllerEpochPath && ch.node != nil {
+			k.epoch, _ = layout.DecodeControllerEpoch(ch.node.data)
+		}
 		ref := layout.ParsePath(ch.path)
 		if ref.Kind != layout.KindState || ch.node == nil {
 			continue
@@ -115,6 +119,9 @@ func (k *checker) newState(n int32, s layout.PartitionState) {
 		k.failf("TypeOk: partition %d: leader epoch %d after %d", n, s.LeaderEpoch, old.LeaderEpoch)
 	case had && s.ControllerEpoch < old.ControllerEpoch:
 		k.failf("K11: partition %d: controller epoch %d after %d", n, s.ControllerEpoch, old.ControllerEpoch)
+	case had && s.ControllerEpoch != k.epoch && (s.ControllerEpoch != old.ControllerEpoch || s.LeaderEpoch != old.LeaderEpoch && s.Leader >= 0):
+		// A broker that leaves keeps the epoch of the last election.
+		k.failf("K11: partition %d: leader %d was elected in controller epoch %d, which is over: it is %d", n, s.Leader, s.ControllerEpoch, k.epoch)
 	case had && s.LeaderEpoch == old.LeaderEpoch && (s.Leader != old.Leader || s.LeaderIncarnation != old.LeaderIncarnation):
 		k.failf("TypeOk: partition %d: epoch %d has leaders %d and %d", n, s.LeaderEpoch, old.Leader, s.Leader)
 	}
