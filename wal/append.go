@@ -56,6 +56,7 @@ type writer struct {
 	marks   []indexEntry // for the index of seg
 	indexed int64        // where the last of them points; <0: the index has a gap
 	mark    int64
+	clock   clock
 	now     int64
 	aheadTo int64   // zeros may precede writes up to here
 	pooled  *[]byte // what buf came in
@@ -159,7 +160,7 @@ func checkRecords(recs []Record, next uint64) (int, error) {
 }
 
 func (w *writer) begin(active *segment) {
-	w.seg, w.f, w.now = active, nil, time.Now().UnixMilli()
+	w.seg, w.f, w.now = active, nil, w.clock.now()
 	w.pooled = writeBufs.Get().(*[]byte)
 	w.buf = (*w.pooled)[:0]
 	w.indexed = -1
@@ -182,7 +183,24 @@ func (w *writer) end() {
 	if cap(marks) > marksKeptMax {
 		marks = nil
 	}
-	*w = writer{rolled: w.rolled[:0], marks: marks[:0]}
+	*w = writer{rolled: w.rolled[:0], marks: marks[:0], clock: w.clock}
+}
+
+// clock tells the time of day for half the price: within a second from a look at
+// it, it looks at the monotonic clock only.
+type clock struct {
+	base time.Time
+	ms   int64 // base in Unix milliseconds
+}
+
+func (c *clock) now() int64 {
+	d := time.Since(c.base)
+	if c.ms != 0 && d < time.Second {
+		return c.ms + d.Milliseconds()
+	}
+	c.base = time.Now()
+	c.ms = c.base.UnixMilli()
+	return c.ms
 }
 
 // write does an append's I/O. The writing token is held.
