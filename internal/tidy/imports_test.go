@@ -22,6 +22,7 @@ var layers = map[string][]string{
 	"zk/internal/session":    {"internal/invariant"},
 	"zk/internal/watch":      {"zk/internal/jute", "internal/invariant"},
 	"zk/internal/zab":        {"internal/invariant"},
+	"zk/internal/apache":     {"zk/internal/jute", "internal/invariant"},
 	"zk/internal/txnlog":     {"zk/internal/zab", "wal", "internal/invariant"},
 	"mq/internal/batch":      {"internal/invariant"},
 	"mq/internal/codec":      {"mq/internal/batch", "internal/invariant"},

@@ -65,7 +65,18 @@ type shownStats struct{ znodes, ephemerals, sessions, dataBytes atomic.Int64 }
 func New(cfg Config) *Tree {
 	t := newEmpty(cfg)
 	t.frozen = -1
+	t.plantSpecial()
+	t.frozen = 0
+	t.show()
+	return t
+}
+
+// plantSpecial plants those of the special znodes that are not there.
+func (t *Tree) plantSpecial() {
 	for _, p := range []string{rootPath, zkPath, configPath, quotaPath} {
+		if t.table.find(p) != nil {
+			continue
+		}
 		v := &version{znode: znode{data: []byte{}, acl: openACL}}
 		if p == configPath {
 			v.acl = t.intern([]jute.ACL{{Perms: jute.PermRead, ID: jute.ID{Scheme: "world", ID: "anyone"}}})
@@ -73,9 +84,6 @@ func New(cfg Config) *Tree {
 		}
 		t.plant(t.newEntry(p), v)
 	}
-	t.frozen = 0
-	t.show()
-	return t
 }
 
 // newEmpty returns a tree without znodes, but with the hidden roots.
