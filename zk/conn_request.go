@@ -146,7 +146,7 @@ func (q *requestReader) handle(frame []byte) error {
 	case jute.OpCreateSession:
 		return q.answer(&h, jute.CodeMarshallingError) // a server's own operation
 	case jute.OpReconfig:
-		return q.answer(&h, jute.CodeUnimplemented)
+		return q.reconfig(&h, &body)
 	}
 	if _, ok := reads[h.Op]; ok {
 		return q.read(&h, &body)

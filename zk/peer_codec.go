@@ -16,16 +16,12 @@ import (
 // hello; after it frames follow: a length (4 bytes, of what comes after it),
 // a kind (1 byte) and a body.
 //
-//	hello     "VVZB" version=1 from(8) to(8)
+//	hello     see peer_hello.go
 //	frameZab  a zab message
 //	frameSnap a zab SNAP message, to which the chunks up to an empty one belong
 //	frameChunk bytes of a snapshot
 //	frameWork  work between a server and its leader, see peerWork
 const (
-	peerMagic   = 0x56565a42 // "VVZB"
-	peerVersion = 1
-	helloBytes  = 4 + 1 + 8 + 8
-
 	frameZab   = 1
 	frameSnap  = 2
 	frameChunk = 3
@@ -36,23 +32,6 @@ const (
 )
 
 var errPeerFrame = errors.New("zk: malformed frame of a peer")
-
-func appendHello(dst []byte, from, to zab.ServerID) []byte {
-	dst = binary.BigEndian.AppendUint32(dst, peerMagic)
-	dst = append(dst, peerVersion)
-	dst = binary.BigEndian.AppendUint64(dst, uint64(from))
-	return binary.BigEndian.AppendUint64(dst, uint64(to))
-}
-
-func decodeHello(b []byte) (from, to zab.ServerID, err error) {
-	if len(b) != helloBytes || binary.BigEndian.Uint32(b) != peerMagic {
-		return 0, 0, fmt.Errorf("%w: not a hello: %x", errPeerFrame, b)
-	}
-	if b[4] != peerVersion {
-		return 0, 0, fmt.Errorf("%w: version %d, not %d", errPeerFrame, b[4], peerVersion)
-	}
-	return zab.ServerID(binary.BigEndian.Uint64(b[5:])), zab.ServerID(binary.BigEndian.Uint64(b[13:])), nil
-}
 
 // beginPeerFrame appends room for the length, and the kind.
 func beginPeerFrame(dst []byte, kind byte) []byte { return append(dst, 0, 0, 0, 0, kind) }
@@ -75,6 +54,7 @@ const (
 	workSynced                       // ← leader: Seq is answered once Zxid is applied
 	workAttached                     // ← leader: Seq: Session lives and has Timeout
 	workTouch                        // → leader: Sessions were heard of
+	workReconfig                     // → leader: propose the configuration that Data, a transaction with the request, asks for, as Seq
 
 	workKindEnd
 )
@@ -142,12 +122,18 @@ type envelope struct {
 }
 
 const (
-	entryVersion  = 1 // of the envelope; the transaction has its own
-	envelopeBytes = 1 + 4*8
+	entryVersion = 1 // of the envelope; the transaction has its own
+	// entryVersionConfig is that of an entry whose transaction makes a configuration.
+	entryVersionConfig = 2
+	envelopeBytes      = 1 + 4*8
 )
 
 func appendEnvelope(dst []byte, e envelope) []byte {
-	dst = append(dst, entryVersion)
+	return appendEnvelopeVersion(dst, entryVersion, e)
+}
+
+func appendEnvelopeVersion(dst []byte, version byte, e envelope) []byte {
+	dst = append(dst, version)
 	dst = jute.AppendInt64(dst, int64(e.Origin))
 	dst = binary.BigEndian.AppendUint64(dst, e.Seq)
 	dst = jute.AppendInt64(dst, int64(e.DigestZxid))
@@ -156,7 +142,7 @@ func appendEnvelope(dst []byte, e envelope) []byte {
 
 // cutEnvelope takes an entry apart; txn aliases b.
 func cutEnvelope(b []byte) (e envelope, txn []byte, err error) {
-	if len(b) < envelopeBytes || b[0] != entryVersion {
+	if len(b) < envelopeBytes || b[0] != entryVersion && b[0] != entryVersionConfig {
 		return e, nil, fmt.Errorf("zk: entry of %d bytes has no envelope of version %d", len(b), entryVersion)
 	}
 	e.Origin = zab.ServerID(binary.BigEndian.Uint64(b[1:]))

@@ -28,13 +28,17 @@ const (
 // the protocol above expects loss, and hears of it by onDown. While the first
 // bytes wait for a connection only a little of the election is kept.
 type link struct {
-	self, peer zab.ServerID
-	address    string
-	network    Network
-	queueMax   int
-	log        *slog.Logger
-	onDown     func(peer zab.ServerID) // the connection broke or was refused
-	onMoving   func(peer zab.ServerID) // bytes of a snapshot were sent
+	peer      zab.ServerID
+	hello     func(ctx context.Context, conn net.Conn, address string) (net.Conn, error)
+	addresses []string // of the peer, tried in turn
+	turn      int      // the goroutine's
+	stop      context.CancelFunc
+	member    bool // of a configuration
+	network   Network
+	queueMax  int
+	log       *slog.Logger
+	onDown    func(peer zab.ServerID) // the connection broke or was refused
+	onMoving  func(peer zab.ServerID) // bytes of a snapshot were sent
 
 	mu struct {
 		sync.Mutex
@@ -59,7 +63,10 @@ type outgoing struct {
 
 func newLink(s *Server, spec ServerSpec) *link {
 	l := &link{
-		self: zab.ServerID(s.cfg.ID), peer: zab.ServerID(spec.ID), address: spec.Peer, network: s.cfg.Peers,
+		peer: zab.ServerID(spec.ID), addresses: peerAddresses(spec), network: s.cfg.Peers,
+		hello: func(ctx context.Context, conn net.Conn, address string) (net.Conn, error) {
+			return s.sayHello(ctx, conn, zab.ServerID(spec.ID), address)
+		},
 		queueMax: s.cfg.PeerQueueBytesMax, log: s.log.With("peer", spec.ID),
 		onDown: s.peerDown, onMoving: s.peerMoving,
 	}
@@ -137,7 +144,7 @@ func (l *link) run(ctx context.Context) {
 			err = l.drain(conn)
 			_ = conn.Close()
 			if time.Since(since) > peerRedialMax { // else it may have been refused
-				wait = peerRedialMin
+				wait, l.turn = peerRedialMin, l.turn-1
 			}
 		}
 		l.disconnect()
@@ -159,16 +166,16 @@ func (l *link) run(ctx context.Context) {
 func (l *link) dial(ctx context.Context) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, peerDialTimeout)
 	defer cancel()
-	conn, err := l.network.DialContext(ctx, "tcp", l.address)
+	address := l.addresses[l.turn%len(l.addresses)]
+	l.turn++
+	raw, err := l.network.DialContext(ctx, "tcp", address)
 	if err != nil {
 		return nil, err
 	}
-	err = conn.SetWriteDeadline(time.Now().Add(peerDialTimeout))
-	if err == nil {
-		_, err = conn.Write(appendHello(nil, l.self, l.peer))
-	}
+	defer context.AfterFunc(ctx, func() { _ = raw.Close() })() // if it ends during the hello
+	conn, err := l.hello(ctx, raw, address)
 	if err != nil {
-		_ = conn.Close()
+		_ = raw.Close()
 		return nil, err
 	}
 	l.mu.Lock()

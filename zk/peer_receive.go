@@ -112,29 +112,16 @@ func (s *Server) receive(conn net.Conn) {
 	}
 }
 
-func (s *Server) receiveFrom(conn net.Conn, from *zab.ServerID) error {
-	if err := conn.SetReadDeadline(time.Now().Add(peerHelloTimeout)); err != nil {
-		return err
-	}
-	r := bufio.NewReaderSize(conn, peerReadBytes)
-	hello := make([]byte, helloBytes)
-	if _, err := io.ReadFull(r, hello); err != nil {
-		return err
-	}
-	id, to, err := decodeHello(hello)
+func (s *Server) receiveFrom(raw net.Conn, from *zab.ServerID) error {
+	conn, id, err := s.hearHello(raw)
 	if err != nil {
 		return err
 	}
-	if to != zab.ServerID(s.cfg.ID) || s.links[id] == nil {
-		return fmt.Errorf("zk: hello from server %d to server %d, this is %d", id, to, s.cfg.ID)
-	}
 	*from = id
-	if s.receivers.identify(id, conn) {
+	if s.receivers.identify(id, raw) {
 		s.peerDown(id) // what the older connection had not delivered is lost
 	}
-	if err := conn.SetReadDeadline(time.Time{}); err != nil {
-		return err
-	}
+	r := bufio.NewReaderSize(conn, peerReadBytes)
 	for {
 		kind, body, err := readPeerFrame(r)
 		if err != nil {
@@ -231,7 +218,7 @@ func (s *Server) receiveSnapshot(r *bufio.Reader, from zab.ServerID, z zab.Zxid)
 	if t.Applied() != int64(z) {
 		return nil, fmt.Errorf("%w: snapshot at %v announced as %v", errPeerFrame, zab.Zxid(t.Applied()), z)
 	}
-	return &installedSnapshot{tree: t}, nil
+	return &installedSnapshot{tree: t, members: s.treeMembership(t)}, nil
 }
 
 func (s *Server) peerDown(id zab.ServerID)   { s.inbox.push(event{kind: eventUnreachable, peer: id}) }

@@ -51,7 +51,10 @@ type Server struct {
 
 	store     *txnlog.Store
 	disk      chan diskWrite
-	links     map[zab.ServerID]*link
+	links     atomic.Pointer[map[zab.ServerID]*link] // replaced under linksMu, never changed
+	linksMu   sync.Mutex
+	initial   Membership // what the history begins with
+	active    atomic.Pointer[Membership]
 	receivers receivers
 	listeners []net.Listener // clients' first, the peers' last
 	inbox     mailbox
@@ -87,6 +90,7 @@ type loopState struct {
 	requests map[uint64]*submission // by seq: no outcome yet
 	seq      uint64
 	syncs    []pendingSync
+	held     []heldReply
 	fence    fence
 	lead     *leadership // nil unless an established leader
 	batch    batch
@@ -112,7 +116,7 @@ type loopState struct {
 // ServerStatus is what a server says of itself.
 type ServerStatus struct {
 	ID      int64
-	State   string // looking, follower, leader or standalone
+	State   string // looking, follower, observer, leader or standalone
 	Leader  int64  // 0: none
 	Epoch   uint32
 	Zxid    int64 // last applied
@@ -143,7 +147,6 @@ func newServer(cfg Config) *Server {
 		cfg: cfg, log: cfg.Logger.With("server", cfg.ID), started: time.Now(), done: make(chan struct{}),
 		tick:      min(max(cfg.TickTime/5, 5*time.Millisecond), 100*time.Millisecond),
 		disk:      make(chan diskWrite, 1),
-		links:     make(map[zab.ServerID]*link),
 		receivers: receivers{conns: make(map[zab.ServerID]net.Conn), all: make(map[net.Conn]struct{})},
 		inbox:     mailbox{wake: make(chan struct{}, 1)},
 		door:      newDoor(&cfg), outstanding: newLimiter(cfg.OutstandingMax),
@@ -157,6 +160,7 @@ func newServer(cfg Config) *Server {
 		s.stats.lookings.Store(1)
 	}
 	s.serving.init()
+	s.links.Store(&map[zab.ServerID]*link{})
 	s.status.Store(&ServerStatus{ID: cfg.ID, State: "looking"})
 	return s
 }
@@ -192,11 +196,12 @@ func (s *Server) recover() error {
 		WindowBytesMax:   s.cfg.PeerQueueBytesMax / 2,
 		InFlightBytesMax: s.cfg.PeerQueueBytesMax / 8,
 	}
-	for _, spec := range s.cfg.Servers {
-		pc.Voters = append(pc.Voters, zab.ServerID(spec.ID))
-		if spec.ID != s.cfg.ID {
-			s.links[zab.ServerID(spec.ID)] = newLink(s, spec)
-		}
+	s.initial = s.initialMembership(&rec)
+	s.active.Store(&s.initial)
+	pc.Initial = *s.initial.zab()
+	if s.cfg.ReconfigEnabled {
+		pc.Membership = entryMembership
+		rec.Membership = s.treeMembership(s.tree.Load())
 	}
 	s.peer, err = zab.New(pc, rec)
 	if err != nil {
@@ -230,7 +235,7 @@ func (s *Server) listen(ctx context.Context) error {
 		s.listeners = append(s.listeners, l)
 	}
 	for _, spec := range s.cfg.Servers {
-		if spec.ID != s.cfg.ID || len(s.cfg.Servers) == 1 {
+		if spec.ID != s.cfg.ID || s.standalone() {
 			continue
 		}
 		address := cmp.Or(s.cfg.PeerListen, spec.Peer)
@@ -245,11 +250,11 @@ func (s *Server) listen(ctx context.Context) error {
 
 // start starts every goroutine that lasts as long as the server.
 func (s *Server) start() {
+	for _, spec := range s.cfg.Servers {
+		s.connect(spec, true)
+	}
 	s.goroutines.Go(s.writeDisk)
 	s.goroutines.Go(func() { defer close(s.disk); s.loop() })
-	for _, l := range s.links {
-		s.goroutines.Go(func() { l.run(s.ctx) })
-	}
 	for i, l := range s.listeners {
 		if i < len(s.cfg.Clients) {
 			s.goroutines.Go(func() { s.acceptClients(l, s.cfg.Clients[i]) })
@@ -374,12 +379,15 @@ func (s *Server) fail(err error) {
 func (s *Server) publishStatus() {
 	st := &ServerStatus{ID: s.cfg.ID, State: "looking", Leader: int64(s.role.Leader), Epoch: s.role.Epoch}
 	switch {
-	case s.role.State == zab.Leading && len(s.cfg.Servers) == 1:
+	case s.role.State == zab.Leading && s.standalone():
 		st.State = "standalone"
 	case s.role.State == zab.Leading:
 		st.State = "leader"
 	case s.role.State == zab.Following:
 		st.State = "follower"
+		if m, ok := s.active.Load().member(s.cfg.ID); !ok || m.Observer {
+			st.State = "observer"
+		}
 	}
 	s.status.Store(st)
 	s.checkServing()

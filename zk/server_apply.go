@@ -74,6 +74,9 @@ func (s *Server) applyOne(e *zab.Entry) (readWaits bool, err error) {
 	if err := s.compareDigest(&env); err != nil {
 		return false, err
 	}
+	if len(s.held) > 0 {
+		s.releaseReplies()
+	}
 	t := s.tree.Load()
 	t.Apply(int64(e.Zxid), &s.txn, &s.res)
 	s.digests[uint64(e.Zxid)%digestsKept] = digestAt{e.Zxid, t.Digest()}
@@ -133,6 +136,10 @@ func (s *Server) answer(env *envelope, z zab.Zxid) (readWaits bool) {
 	delete(s.requests, env.Seq)
 	if r.done != nil {
 		s.batch.done = append(s.batch.done, completion{done: r.done, outcome: outcome{code: s.res.Err, zxid: z}})
+		return false
+	}
+	if r.op.op == jute.OpReconfig {
+		s.holdReply(r, z)
 		return false
 	}
 	from := len(s.batch.frames)
@@ -213,4 +220,6 @@ func (s *Server) goLive(t *tree.Tree) {
 		}
 	}
 	s.syncs = s.syncs[:0]
+	clear(s.held)
+	s.held = s.held[:0]
 }

@@ -1,7 +1,6 @@
 package zk
 
 import (
-	"errors"
 	"slices"
 	"time"
 
@@ -57,6 +56,7 @@ func (s *Server) becomeLeader() {
 	for _, e := range s.tree.Load().Sessions(nil) {
 		s.lead.sessions.Add(e.ID, e.Timeout, now)
 	}
+	s.ensureMembership()
 	s.ensureSecret()
 	s.resubmit()
 	s.checkServing()
@@ -135,6 +135,8 @@ func (s *Server) tryAdmit(from zab.ServerID, w *peerWork) bool {
 	switch w.Kind {
 	case workWrite:
 		return s.admitWrite(from, w)
+	case workReconfig:
+		return s.admitReconfig(from, w)
 	case workSync:
 		s.lead.token++
 		s.lead.barriers[s.lead.token] = admitted{from, w}
@@ -200,7 +202,7 @@ func (s *Server) admitWrite(from zab.ServerID, w *peerWork) bool {
 	if err == nil {
 		s.stats.proposed(len(data))
 	}
-	return !errors.Is(err, zab.ErrFull) && !errors.Is(err, zab.ErrRollover)
+	return !mustWait(err)
 }
 
 // onBarrier answers a sync: this server led when it was asked.
@@ -229,7 +231,7 @@ func (s *Server) reply(to zab.ServerID, asked *peerWork, answer peerWork) {
 }
 
 func (s *Server) sendWork(to zab.ServerID, w *peerWork) {
-	if l := s.links[to]; l != nil {
+	if l := s.link(to); l != nil {
 		l.sendWork(w)
 	}
 }

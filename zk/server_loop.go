@@ -150,18 +150,22 @@ func (s *Server) drain() {
 			s.onBarrier(b)
 		}
 		for _, w := range rd.SnapshotsWanted {
-			h := &snapshotHandle{snap: s.tree.Load().Snapshot()}
+			h := &snapshotHandle{snap: s.tree.Load().Snapshot(), members: s.treeMembership(s.tree.Load())}
 			taken = append(taken, h)
 			s.peer.SnapshotTaken(w.To, w.Session, h)
+		}
+		if rd.Memberships != nil {
+			s.onMemberships(rd.Memberships)
 		}
 		if rd.Role != nil {
 			s.onRole(rd.Role)
 		}
+		s.proveMembership()
 	}
 }
 
 func (s *Server) sendZab(m *zab.Message) {
-	if l := s.links[m.To]; l != nil {
+	if l := s.link(m.To); l != nil {
 		l.sendZab(m)
 	}
 }

@@ -17,7 +17,7 @@ type submission struct {
 	kind    workKind // workWrite, workSync or workAttach
 	seq     uint64   // set by the loop
 	session int64
-	txn     []byte // workWrite
+	txn     []byte // workWrite, workReconfig
 
 	conn *conn      // a client's write: op is in its queue
 	op   *operation //
@@ -92,7 +92,7 @@ func (s *Server) openFence() {
 }
 
 func (s *Server) sendToLeader(w *peerWork) {
-	l := s.links[s.role.Leader]
+	l := s.link(s.role.Leader)
 	if l == nil {
 		return
 	}
@@ -114,7 +114,7 @@ func (s *Server) passFence() {
 // onWork takes work of a peer: a leader's answers, or what a leader is asked.
 func (s *Server) onWork(from zab.ServerID, w *peerWork) {
 	switch w.Kind {
-	case workFence, workWrite, workSync, workAttach, workTouch:
+	case workFence, workWrite, workSync, workAttach, workTouch, workReconfig:
 		if s.lead != nil {
 			s.lead.onWork(s, from, w)
 		}

@@ -12,9 +12,10 @@ import (
 // or to disk. One goroutine reads it; release may come from any, any number of
 // times. A nil handle is no snapshot.
 type snapshotHandle struct {
-	snap *tree.Snapshot
-	once sync.Once
-	sent bool // a link has it; the loop's
+	snap    *tree.Snapshot
+	members *zab.Membership // as of then; may be nil
+	once    sync.Once
+	sent    bool // a link has it; the loop's
 }
 
 // releaseUnsent lets go of the snapshots that no message bore, and returns none.
@@ -28,6 +29,9 @@ func releaseUnsent(hs []*snapshotHandle) []*snapshotHandle {
 }
 
 func (h *snapshotHandle) Zxid() zab.Zxid { return zab.Zxid(h.snap.Zxid()) }
+
+// Membership returns the configuration as of the snapshot.
+func (h *snapshotHandle) Membership() *zab.Membership { return h.members }
 
 // append adds the next chunk, of about size bytes, and says whether more follow.
 func (h *snapshotHandle) append(dst []byte, size int) ([]byte, bool) { return h.snap.Append(dst, size) }
@@ -52,6 +56,11 @@ func (h *snapshotHandle) writeTo(w io.Writer) error {
 }
 
 // installedSnapshot is a leader's snapshot, as the tree that was built of it.
-type installedSnapshot struct{ tree *tree.Tree }
+type installedSnapshot struct {
+	tree    *tree.Tree
+	members *zab.Membership // may be nil
+}
+
+func (i *installedSnapshot) Membership() *zab.Membership { return i.members }
 
 func (i *installedSnapshot) Zxid() zab.Zxid { return zab.Zxid(i.tree.Applied()) }

@@ -3,19 +3,22 @@ package zab
 // Propose appends data, which nobody writes to any more, to the history of an established leader and returns its
 // zxid. It leaves with the next Ready, together with all that was proposed until then. That it is committed
 // shows when Ready.Committed hands it out; if this peer stops leading first, the outcome is open. Errors:
-// ErrNotLeader, ErrFull, ErrRollover.
+// ErrNotLeader, ErrFull, ErrReconfig, ErrRollover.
 func (p *Peer) Propose(data []byte) (Zxid, error) {
 	if p.state != Leading || !p.established {
 		return 0, ErrNotLeader
 	}
-	if p.ld.draining {
+	switch {
+	case p.ld.draining:
 		return 0, ErrRollover
+	case p.pending != 0:
+		return 0, ErrReconfig
 	}
 	if p.win.end()-p.committed >= uint64(p.cfg.InFlightEntriesMax) || p.ld.bytes >= p.cfg.InFlightBytesMax {
 		return 0, ErrFull
 	}
 	p.ld.counter++
-	p.ld.draining = p.ld.counter == p.cfg.CounterMax
+	p.ld.draining = p.ld.counter == p.cfg.CounterMax || p.leaver
 	e := Entry{Zxid: MakeZxid(p.ld.epoch, p.ld.counter), Data: data}
 	p.ld.bytes += len(data)
 	p.win.append(e)
@@ -31,7 +34,7 @@ func (p *Peer) Barrier(token uint64) error {
 	}
 	a := asked{token: token, round: p.askRound(), zxid: p.win.zxid(p.committed)}
 	p.ld.asked = append(p.ld.asked, a)
-	if p.quorum == 1 {
+	if p.alone {
 		p.countPongs()
 	}
 	return nil
@@ -69,17 +72,15 @@ func (p *Peer) ping() {
 // countPongs answers the barriers and invites the learners that wait for a round which a quorum has now
 // answered.
 func (p *Peer) countPongs() {
-	confirmed := p.ld.round
-	if p.quorum > 1 {
-		confirmed = p.rank(func(i int) uint64 {
-			if l := &p.ld.learners[i]; l.phase == learnerSynced {
-				return l.pong
-			}
-			return 0
-		}, p.quorum-1)
-	} else {
-		confirmed++ // alone, a leader confirms itself before it asks
-	}
+	confirmed := p.rank(func(at int) uint64 {
+		if at == self {
+			return p.ld.round + 1 // alone, a leader confirms itself before it asks
+		}
+		if l := &p.ld.learners[at]; l.phase == learnerSynced {
+			return l.pong
+		}
+		return 0
+	})
 	n := 0
 	for n < len(p.ld.asked) && p.ld.asked[n].round <= confirmed {
 		p.barriers = append(p.barriers, Barrier{Token: p.ld.asked[n].token, Zxid: p.ld.asked[n].zxid})
@@ -122,19 +123,18 @@ func (p *Peer) advance() {
 	if !p.established {
 		return
 	}
-	to := p.durable
-	if p.quorum > 1 {
-		acked := func(i int) uint64 {
-			if l := &p.ld.learners[i]; l.phase == learnerSynced {
-				return l.acked
-			}
-			return 0
+	acked := func(at int) uint64 {
+		if at == self {
+			return p.durable
 		}
-		// With this server's own write done, quorum-1 others suffice; without it, quorum others do.
-		to = min(to, p.rank(acked, p.quorum-1))
-		if p.quorum <= len(p.others) {
-			to = max(to, p.rank(acked, p.quorum))
+		if l := &p.ld.learners[at]; l.phase == learnerSynced {
+			return l.acked
 		}
+		return 0
+	}
+	to := p.rules[0].rank(acked)
+	if p.pending != 0 && to >= p.pending && p.rules[1].rank(acked) < p.pending {
+		to = p.pending - 1 // a configuration needs its own quorum, too
 	}
 	if to <= p.committed {
 		return
@@ -143,13 +143,16 @@ func (p *Peer) advance() {
 		p.ld.bytes -= len(e.Data)
 	}
 	p.committed = to
+	if p.pending != 0 && to >= p.pending {
+		p.recount()
+	}
 }
 
 // flush sends what was proposed since the last Ready, and commits that no proposal carries.
 func (p *Peer) flush() {
 	if p.ld.ask {
 		p.ping()
-		if p.quorum == 1 {
+		if p.alone {
 			p.countPongs()
 		}
 	}
@@ -175,3 +178,6 @@ func (p *Peer) flush() {
 		}
 	}
 }
+
+// NextZxid returns the zxid that an established leader's next proposal gets.
+func (p *Peer) NextZxid() Zxid { return MakeZxid(p.ld.epoch, p.ld.counter+1) }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
-	"slices"
 )
 
 // Defaults of Config.
@@ -23,15 +22,17 @@ const (
 	DefaultInFlightBytesMax   = 32 << 20
 )
 
-// VotersMax is the greatest number of voters of an ensemble.
-const VotersMax = 31
-
 // Config says who a peer is and how patient. A tick is one call of Peer.Tick; its length is the shell's business.
 type Config struct {
-	// ID is this server. It is one of Voters.
+	// ID is this server.
 	ID ServerID
-	// Voters are all servers whose votes and acknowledgements count, in any order, without duplicates.
-	Voters []ServerID
+	// Initial is the configuration at the beginning of the history, of Version 0. It counts until the history has
+	// another. Whoever is not a member of it, or of what takes its place, has no vote, but may follow. A server that
+	// was not there at the beginning must have no vote in it.
+	Initial Membership
+	// Membership returns the configuration that an entry's data stand for, nil for all other entries. It is a pure
+	// function, called for every entry. The configuration's Version is z. Nil: there is none but Initial.
+	Membership func(z Zxid, data []byte) *Membership
 	// Rand is where session nonces come from. Required; the peer is its only user from now on. Two incarnations of one
 	// server must not be given equal streams.
 	Rand *rand.Rand
@@ -78,6 +79,8 @@ type Recovered struct {
 	AcceptedEpoch, CurrentEpoch uint32
 	// Snapshot is the zxid of the state machine's state; zero for an empty one.
 	Snapshot Zxid
+	// Membership is the configuration as of Snapshot; nil: Config.Initial.
+	Membership *Membership
 	// Entries are the log's entries above Snapshot, committed or not, in order. The peer keeps the slice.
 	Entries []Entry
 }
@@ -119,11 +122,10 @@ func (c Config) withDefaults() Config {
 	if c.CounterMax == 0 {
 		c.CounterMax = math.MaxUint32
 	}
-	c.Voters = slices.Sorted(slices.Values(c.Voters))
 	return c
 }
 
-// validate reports every violation at once. It expects defaults and sorted voters.
+// validate reports every violation at once. It expects defaults.
 func (c Config) validate() error {
 	var errs []error
 	bad := func(ok bool, format string, args ...any) {
@@ -132,12 +134,10 @@ func (c Config) validate() error {
 		}
 	}
 	bad(c.ID > 0, "ID %d is not positive", c.ID)
-	bad(slices.Contains(c.Voters, c.ID), "ID %d is not among the voters %v", c.ID, c.Voters)
-	bad(len(c.Voters) <= VotersMax, "%d voters, more than %d", len(c.Voters), VotersMax)
-	for i, v := range c.Voters {
-		bad(v > 0, "voter %d is not positive", v)
-		bad(i == 0 || v != c.Voters[i-1], "voter %d is listed twice", v)
+	if err := c.Initial.Validate(); err != nil {
+		errs = append(errs, err)
 	}
+	bad(c.Initial.Version == 0, "initial membership has version %v", c.Initial.Version)
 	bad(c.Rand != nil, "Rand is nil")
 	for _, f := range []struct {
 		name  string
@@ -171,6 +171,9 @@ func (r Recovered) validate() error {
 	}
 	if r.CurrentEpoch > r.AcceptedEpoch {
 		return fmt.Errorf("%w: current epoch %d is above accepted epoch %d", ErrRecovered, r.CurrentEpoch, r.AcceptedEpoch)
+	}
+	if m := r.Membership; m != nil && (m.Version > r.Snapshot || m.Validate() != nil) {
+		return fmt.Errorf("%w: membership of %v in a snapshot of %v", ErrRecovered, m.Version, r.Snapshot)
 	}
 	if last.Epoch() > r.AcceptedEpoch {
 		return fmt.Errorf("%w: last zxid %v is above accepted epoch %d", ErrRecovered, last, r.AcceptedEpoch)

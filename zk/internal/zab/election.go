@@ -4,14 +4,15 @@ package zab
 type election struct {
 	round    uint64 // logical clock
 	vote     Vote   // proposed; Leader 0 for a server that must not vote
-	self     Vote   // what this server votes for by itself
+	self     Vote   // what this server votes for by itself; Leader 0 if it must not lead
+	own      Vote   // what it has, and may vote for nobody that has less; Leader 0 if it must not vote (R3)
 	finalize uint64 // tick at which a quorum for vote is enough though others may still vote; 0: no quorum
 	resend   uint64 // tick of the next notification
 	// epochSeen is the greatest accepted epoch that anybody spoke of: the next leader's epoch is above it.
 	epochSeen uint32
 }
 
-// ballot is what another voter said in this round.
+// ballot is what another server said in this round.
 type ballot struct {
 	known bool // it said something that makes waiting for its vote useless
 	voted bool
@@ -21,9 +22,12 @@ type ballot struct {
 // startElection opens a round: vote for oneself and ask everybody.
 func (p *Peer) startElection() {
 	p.el.round++
-	p.el.self = Vote{}
+	p.el.self, p.el.own = Vote{}, Vote{}
 	if p.epochs.Voter {
-		p.el.self = Vote{Epoch: p.epochs.Current, Zxid: p.win.zxid(p.durable), Leader: p.cfg.ID}
+		p.el.own = Vote{Epoch: p.epochs.Current, Zxid: p.win.zxid(p.durable), Leader: p.cfg.ID}
+	}
+	if p.votes() {
+		p.el.self = p.el.own
 	}
 	p.propose(p.el.self)
 	for i := range p.others {
@@ -104,6 +108,10 @@ func (p *Peer) stepNotification(c *contact, i int, m Message) {
 	}
 }
 
+// prefers reports whether this server votes rather for v than for w. One that has no vote as far as it knows may be
+// asked all the same, by a configuration that it has not heard of.
+func (p *Peer) prefers(v, w Vote) bool { return v.Compare(w) > 0 && !p.el.own.ahead(v) }
+
 func (p *Peer) lookingHearsLooking(c *contact, m Message) {
 	if !m.Flags.has(FlagVoter) || !p.epochs.Voter {
 		c.ballot = ballot{known: true}
@@ -119,11 +127,11 @@ func (p *Peer) lookingHearsLooking(c *contact, m Message) {
 	case m.Round > p.el.round:
 		p.el.round = m.Round
 		v := p.el.self
-		if m.Vote.Compare(v) > 0 {
+		if p.prefers(m.Vote, v) {
 			v = m.Vote
 		}
 		p.propose(v)
-	case m.Vote.Compare(p.el.vote) > 0:
+	case p.prefers(m.Vote, p.el.vote):
 		p.el.vote, p.el.finalize = m.Vote, 0
 		p.notifyAll(0)
 	case m.Flags.has(FlagAsk):
@@ -139,9 +147,12 @@ func (p *Peer) lookingHearsOther(c *contact, m Message) {
 		c.ballot = ballot{known: true, voted: true, vote: m.Vote}
 	}
 	if m.State != Leading {
+		if m.State == Following && p.index(m.Vote.Leader) < 0 && p.contact(m.Vote.Leader) >= 0 {
+			p.notify(m.Vote.Leader, FlagAsk) // a leader from after this server's time
+		}
 		return
 	}
-	join := p.epochs.Voter && !p.el.self.ahead(m.Vote)
+	join := p.epochs.Voter && !p.el.own.ahead(m.Vote)
 	if m.Flags.has(FlagEstablished) {
 		join = m.Epoch >= p.epochs.Accepted
 	}
@@ -156,18 +167,17 @@ func (p *Peer) tally() {
 	if p.state != Looking || p.el.vote.Leader == 0 {
 		return
 	}
-	votes, waiting := 1, false
+	waiting := false
 	for i := range p.others {
-		c := &p.others[i]
-		if c.ballot.voted && c.ballot.vote == p.el.vote {
-			votes++
-		}
-		if !c.ballot.known && !c.unreachable {
+		if c := &p.others[i]; !c.ballot.known && !c.unreachable && p.counts(i) {
 			waiting = true
 		}
 	}
+	elected := p.quorate(func(at int) bool {
+		return at == self || p.others[at].ballot.voted && p.others[at].ballot.vote == p.el.vote
+	})
 	switch {
-	case votes < p.quorum:
+	case !elected:
 		p.el.finalize = 0
 		return
 	case p.el.finalize == 0:

@@ -206,8 +206,8 @@ func (p *Peer) onSync(m Message) {
 			return
 		}
 		if pos < p.win.end() {
-			p.win.cut(pos)
 			p.issued, p.durable, p.committed = pos, pos, min(p.committed, pos)
+			p.cut(pos)
 			p.issue(Write{Kind: WriteTruncate, Truncate: m.Zxid})
 		}
 	case MsgSnap:
@@ -222,6 +222,7 @@ func (p *Peer) onSync(m Message) {
 		p.win.reset(m.Zxid)
 		pos := p.win.start
 		p.issued, p.durable, p.committed, p.delivered = pos, pos, pos, pos
+		p.rebase(m.Snapshot.Membership())
 		p.issue(Write{Kind: WriteSnapshot, Truncate: m.Prev, Snapshot: m.Snapshot})
 	}
 	p.fl.phase, p.fl.progress = followerHistory, p.now
@@ -243,7 +244,9 @@ func (p *Peer) onProposal(m Message) {
 		}
 		last = es[i].Zxid
 	}
+	end := p.win.end()
 	p.win.append(es...)
+	p.noteConfigs(end, es)
 	if p.fl.phase < followerActive {
 		p.fl.progress = p.now
 	}
@@ -282,6 +285,9 @@ func (p *Peer) onCommit(z Zxid) {
 	p.fl.commit = max(p.fl.commit, z)
 	if p.fl.phase == followerActive {
 		p.committed = max(p.committed, p.win.pos(p.fl.commit))
+		if p.pending != 0 && p.committed >= p.pending {
+			p.recount()
+		}
 	}
 }
 

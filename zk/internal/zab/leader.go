@@ -64,7 +64,6 @@ type leading struct {
 	round    uint64    // of the last ping
 	ask      bool      // a barrier wants a ping of a fresh round
 	asked    []asked
-	ranks    []uint64 // scratch
 }
 
 type asked struct {
@@ -75,7 +74,7 @@ type asked struct {
 
 func (l *leading) reset() {
 	clear(l.learners)
-	*l = leading{learners: l.learners, contact: l.contact[:0], ranks: l.ranks[:0], asked: l.asked[:0]}
+	*l = leading{learners: l.learners, contact: l.contact[:0], asked: l.asked[:0]}
 }
 
 // lead begins a leadership. No write is outstanding.
@@ -146,17 +145,16 @@ func (p *Peer) chooseEpoch() {
 	if p.ld.phase != leaderDiscovery {
 		return
 	}
-	n, e := 1, max(p.epochs.Accepted, p.el.epochSeen)
+	e := max(p.epochs.Accepted, p.el.epochSeen)
 	for i := range p.ld.learners {
-		l := &p.ld.learners[i]
-		if l.phase == learnerWaiting {
+		if l := &p.ld.learners[i]; l.phase == learnerWaiting {
 			e = max(e, l.accepted)
-			if l.voter {
-				n++
-			}
 		}
 	}
-	if n < p.quorum || e >= epochMax {
+	joined := p.quorate(func(at int) bool {
+		return at == self || p.ld.learners[at].phase == learnerWaiting && p.ld.learners[at].voter
+	})
+	if !joined || e >= epochMax {
 		return
 	}
 	p.ld.phase, p.ld.epoch, p.ld.progress = leaderAccepting, e+1, p.now
@@ -236,7 +234,7 @@ func (p *Peer) onAckEpoch(i int, m Message) {
 	if l.phase != learnerInvited {
 		return
 	}
-	if p.ld.phase < leaderEstablished && l.voter && m.Vote.Epoch != p.ld.epoch && m.Vote.ahead(p.ld.vote) {
+	if p.ld.phase < leaderEstablished && l.voter && p.counts(i) && m.Vote.Epoch != p.ld.epoch && m.Vote.ahead(p.ld.vote) {
 		p.look() // it should lead instead
 		return
 	}
@@ -251,13 +249,10 @@ func (p *Peer) onAckEpoch(i int, m Message) {
 
 // countPromises ends discovery for good once a quorum has promised the epoch: this server's history is now the epoch's.
 func (p *Peer) countPromises() {
-	n := 1
-	for i := range p.ld.learners {
-		if l := &p.ld.learners[i]; l.phase == learnerAcked && l.promised {
-			n++
-		}
-	}
-	if n < p.quorum {
+	promised := p.quorate(func(at int) bool {
+		return at == self || p.ld.learners[at].phase == learnerAcked && p.ld.learners[at].promised
+	})
+	if !promised {
 		return
 	}
 	p.ld.phase, p.ld.progress = leaderSyncing, p.now
@@ -274,13 +269,7 @@ func (p *Peer) countSynced() {
 	if p.ld.phase != leaderSyncing || p.epochs.Current != p.ld.epoch {
 		return
 	}
-	n := 1
-	for i := range p.ld.learners {
-		if p.ld.learners[i].phase == learnerSynced {
-			n++
-		}
-	}
-	if n < p.quorum {
+	if !p.quorate(func(at int) bool { return at == self || p.ld.learners[at].phase == learnerSynced }) {
 		return
 	}
 	p.ld.phase, p.established = leaderEstablished, true
@@ -314,7 +303,7 @@ func (p *Peer) leadingHears(i int, m Message) {
 	}
 	p.ld.learners[i].phase = learnerGone
 	switch {
-	case p.ld.phase < leaderEstablished && m.Flags.has(FlagVoter) && m.Vote.ahead(p.ld.vote) && m.Vote.Epoch != p.ld.epoch,
+	case p.ld.phase < leaderEstablished && m.Flags.has(FlagVoter) && p.counts(i) && m.Vote.ahead(p.ld.vote) && m.Vote.Epoch != p.ld.epoch,
 		p.ld.phase > leaderDiscovery && m.Epoch > p.ld.epoch:
 		p.look()
 	default:
@@ -349,24 +338,10 @@ func (p *Peer) tickLeading() {
 
 // quorumContact returns the latest tick by which a quorum was heard from.
 func (p *Peer) quorumContact() uint64 {
-	if p.quorum == 1 {
-		return p.now
-	}
-	return p.rank(func(i int) uint64 { return p.ld.contact[i] }, p.quorum-1)
-}
-
-// rank returns the n-th greatest value (from 1) of the other voters.
-func (p *Peer) rank(value func(i int) uint64, n int) uint64 {
-	r := p.ld.ranks[:0]
-	for i := range p.others {
-		v := value(i)
-		r = append(r, v)
-		j := len(r) - 1
-		for ; j > 0 && r[j-1] < v; j-- {
-			r[j] = r[j-1]
+	return p.rank(func(at int) uint64 {
+		if at == self {
+			return p.now
 		}
-		r[j] = v
-	}
-	p.ld.ranks = r
-	return r[n-1]
+		return p.ld.contact[at]
+	})
 }

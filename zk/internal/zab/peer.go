@@ -15,7 +15,7 @@ const (
 	drainedJoin
 )
 
-// contact is what a peer knows of another voter.
+// contact is what a peer knows of another server.
 type contact struct {
 	id          ServerID
 	unreachable bool // its connection broke or was refused, and nothing was heard since
@@ -28,8 +28,16 @@ type contact struct {
 // methods must be called from one goroutine at a time.
 type Peer struct {
 	cfg    Config
-	quorum int
-	others []contact // the other voters, ascending by id
+	others []contact // every other server ever heard of; none is removed or moves
+
+	configs      []configAt    // those of the history that may count
+	rules        []*electorate // the active one and, if any, the pending one
+	pending      uint64        // position of the pending one, 0 if none
+	alone        bool          // this server is a quorum
+	leaver       bool          // this server has no vote
+	reconfigured bool          // Ready has not said so yet
+	reportedTo   Memberships   // what Ready said last
+	members      Memberships   // storage for Ready.Memberships
 
 	now    uint64 // ticks since New
 	epochs Epochs // durable
@@ -79,21 +87,19 @@ func New(cfg Config, rec Recovered) (*Peer, error) {
 	}
 	p := &Peer{
 		cfg:    cfg,
-		quorum: len(cfg.Voters)/2 + 1,
 		epochs: Epochs{Accepted: rec.AcceptedEpoch, Current: rec.CurrentEpoch, Voter: rec.HasEpochs || rec.Bootstrap},
 		win:    window{base: rec.Snapshot, entries: rec.Entries[:len(rec.Entries):len(rec.Entries)]},
 	}
 	for _, e := range rec.Entries {
 		p.win.bytes += len(e.Data)
 	}
-	for _, id := range cfg.Voters {
-		if id != cfg.ID {
-			p.others = append(p.others, contact{id: id})
-		}
+	for _, m := range cfg.Initial.Members {
+		p.contact(m.ID) // members or not, they may know who is
 	}
 	p.issued, p.durable = p.win.end(), p.win.end()
 	p.committed, p.delivered = p.win.start, p.win.start
-	p.ld.learners = make([]learner, len(p.others))
+	p.rebase(rec.Membership)
+	p.noteConfigs(p.win.start, p.win.entries)
 	p.reported = Role{State: Looking}
 	p.startElection()
 	return p, nil
@@ -115,8 +121,11 @@ func (p *Peer) Tick() {
 // Step hands the peer a message that arrived. The peer keeps the message's slices and their data. Messages that
 // make no sense, or no sense any more, are ignored.
 func (p *Peer) Step(m Message) {
-	i := p.index(m.From)
-	if p.state == Failed || i < 0 || m.To != p.cfg.ID {
+	if p.state == Failed || m.To != p.cfg.ID {
+		return
+	}
+	i := p.contact(m.From)
+	if i < 0 {
 		return
 	}
 	c := &p.others[i]
@@ -177,6 +186,9 @@ func (p *Peer) Heard(id ServerID) {
 // there leave the memory, and a learner that lacks one of them will get SNAP.
 func (p *Peer) Compact(upTo Zxid) {
 	p.win.trim(min(p.win.pos(upTo), p.delivered))
+	if len(p.configs) > 1 {
+		p.recount()
+	}
 }
 
 // Status returns the peer's state.
@@ -206,7 +218,7 @@ func (p *Peer) look() {
 // leave drops what belongs to the present session or leadership only: entries that no write has taken on,
 // barriers.
 func (p *Peer) leave() {
-	p.win.cut(p.issued)
+	p.cut(p.issued)
 	p.committed = min(p.committed, p.issued)
 	p.ld.reset()
 }
@@ -247,7 +259,7 @@ func (p *Peer) roleEpoch() uint32 {
 	return 0
 }
 
-// index returns the place of id in p.others, -1 if it is no other voter.
+// index returns the place of id in p.others, -1 if it is unknown.
 func (p *Peer) index(id ServerID) int {
 	for i := range p.others {
 		if p.others[i].id == id {

@@ -12,7 +12,7 @@ import (
 func testConfig(id ServerID, n int) Config {
 	cfg := Config{ID: id, Rand: rand.New(rand.NewPCG(1, uint64(id)))}
 	for i := range n {
-		cfg.Voters = append(cfg.Voters, ServerID(i+1))
+		cfg.Initial.Members = append(cfg.Initial.Members, Member{ID: ServerID(i + 1)})
 	}
 	return cfg
 }
@@ -110,9 +110,11 @@ func TestNewRefuses(t *testing.T) {
 		text string
 	}{
 		{good(func(c *Config) { c.ID = 0 }), "ID 0 is not positive"},
-		{good(func(c *Config) { c.ID = 9 }), "ID 9 is not among the voters"},
-		{good(func(c *Config) { c.Voters = append(c.Voters, 2) }), "voter 2 is listed twice"},
-		{good(func(c *Config) { c.Voters = append(c.Voters, -2) }), "voter -2 is not positive"},
+		{good(func(c *Config) { c.Initial.Members = nil }), "no participant has a vote"},
+		{good(func(c *Config) { c.Initial.Members = append(c.Initial.Members, Member{ID: 2}) }), "member 2 is listed twice"},
+		{good(func(c *Config) { c.Initial.Members = append(c.Initial.Members, Member{ID: -2}) }), "member -2 is not positive"},
+		{good(func(c *Config) { c.Initial.Members[1].Group = 7 }), "1 of 3 participants are in a group"},
+		{good(func(c *Config) { c.Initial.Members[1].Weight = -1 }), "weight -1 of member 2"},
 		{good(func(c *Config) { c.Rand = nil }), "Rand is nil"},
 		{good(func(c *Config) { c.SyncLimitTicks, c.PingTicks = 2, 2 }), "SyncLimitTicks 2 is not above PingTicks 2"},
 		{good(func(c *Config) { c.BatchBytesMax = -1 }), "BatchBytesMax -1 is negative"},

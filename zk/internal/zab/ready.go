@@ -104,8 +104,10 @@ type Ready struct {
 	// Barriers are those now answered. A role that loses its leadership drops the others silently.
 	Barriers        []Barrier
 	SnapshotsWanted []SnapshotWanted
-	// Role is set when it changed.
-	Role *Role
+	// Role is set when it changed, and Memberships when the configurations that count did; the first Ready has
+	// both. Connect to their members.
+	Role        *Role
+	Memberships *Memberships
 }
 
 // Status is a peer's state for people and tests.

@@ -51,7 +51,7 @@ func (s *story) command(d *script.Cmd) string {
 
 func (s *story) do(d *script.Cmd) string {
 	if d.Name == "servers" {
-		s.servers(d.Int("n"), uint32(d.IntOr("counter-max", 0)), d.IntOr("window", 0))
+		s.servers(d.Int("n"), d.IntOr("extra", 0), uint32(d.IntOr("counter-max", 0)), d.IntOr("window", 0))
 		return ""
 	}
 	pos := d.Positional()
@@ -81,7 +81,7 @@ func (s *story) do(d *script.Cmd) string {
 			Round: 1, Epoch: uint32(d.Int("epoch")),
 		}
 		s.c.net.Up(int(m.From) - 1)
-		s.c.quorum = 1 // what the hand holds is on nobody's disk
+		s.c.hand = true
 		s.c.Deliver(int(m.To)-1, int(m.From)-1, m)
 		return s.trace(d)
 	case "marks":
@@ -99,9 +99,9 @@ func (s *story) do(d *script.Cmd) string {
 	return s.trace(d)
 }
 
-func (s *story) servers(n int, counterMax uint32, windowMax int) {
+func (s *story) servers(n, extra int, counterMax uint32, windowMax int) {
 	cfg := Config{SyncLimitTicks: 5, InitLimitTicks: 20, FinalizeTicks: 4, ResendTicks: 4, CounterMax: counterMax, WindowEntriesMax: windowMax}
-	s.c = newSimCluster(sim.NewEngine(1), n, sim.NetFaults{}, cfg)
+	s.c = newSimCluster(sim.NewEngine(1), n, extra, sim.NetFaults{}, cfg)
 	s.c.fsync = 10 * time.Microsecond
 	for i, nd := range s.c.nodes {
 		nd.drift = 1

@@ -28,7 +28,8 @@ func simBatch(name string) sim.Batch {
 			"crash.lost-unsynced", "crash.torn-write", "crash.between-effects", "snapshot.wanted", "net.lost", "net.cut", "net.stale",
 			"net.duplicated", "net.slow", "fault.crash", "fault.crash-leader", "fault.crash-all", "fault.wipe", "fault.partition",
 			"fault.one-way", "fault.isolate-leader", "fault.reset", "fault.usurp", "fault.pause", "fault.disk-error", "fault.slow-disk",
-			"servers.1", "servers.3", "servers.5",
+			"servers.1", "servers.3", "servers.5", "reconfig.proposed", "reconfig.committed", "reconfig.refused", "reconfig.groups",
+			"reconfig.leader-leaves", "reconfig.joins", "reconfig.pending-start", "propose.reconfig",
 		},
 	}
 }
@@ -54,8 +55,10 @@ const (
 func simSeed(e *sim.Engine) error {
 	r := e.Rand("swarm")
 	n := []int{1, 3, 3, 5, 5}[r.IntN(5)]
+	extra := []int{0, 0, 0, 1, 2, 3}[r.IntN(6)]
 	e.Mark(fmt.Sprintf("servers.%d", n))
-	c := newSimCluster(e, n, sim.DrawNetFaults(r), drawConfig(r))
+	c := newSimCluster(e, n, extra, sim.DrawNetFaults(r), drawConfig(r))
+	c.reconf = extra > 0 || sim.Chance(r, 0.3)
 	c.codec = sim.Chance(r, 0.1)
 	c.fsync = time.Duration(sim.LogUniform(r, 1e5, 2e7))
 	for _, nd := range c.nodes {
@@ -121,6 +124,9 @@ func (c *simCluster) load() {
 			c.barrier(nd)
 		}
 	}
+	if l := c.leader(); l != nil && c.reconf && sim.Chance(r, 0.1) {
+		c.reconfigure(l)
+	}
 	c.e.After(sim.Exp(r, 300*time.Millisecond), c.load)
 }
 
@@ -128,18 +134,14 @@ func (c *simCluster) load() {
 func (c *simCluster) settle(r *rand.Rand, check func() error) error {
 	c.net.Calm()
 	c.fsync, c.slowDisk = time.Millisecond, 0
-	voters := 0
 	perm := r.Perm(len(c.nodes))
 	core := make([]*simNode, 0, len(c.nodes))
 	for _, i := range perm {
 		nd := c.nodes[i]
 		nd.fuse, nd.failNext = 0, false
-		if voters < c.quorum || sim.Chance(r, 0.5) {
+		if !c.enough(core) || sim.Chance(r, 0.5) {
 			core = append(core, nd)
 			c.start(nd)
-			if nd.disk.voter() {
-				voters++
-			}
 		} else {
 			c.crash(nd)
 			nd.incarnation++ // it stays down
@@ -204,6 +206,9 @@ func (c *simCluster) converge(nodes []*simNode, check func() error, who string) 
 			continue
 		}
 		fmt.Fprintf(&b, "\n%+v disk %+v to %v", nd.peer.Status(), nd.disk.epochs, nd.disk.last())
+		for _, e := range nd.peer.rules {
+			fmt.Fprintf(&b, " %+v", *e.m)
+		}
 	}
 	return fmt.Errorf("liveness: %s did not converge within 200 ticks%s", who, b.String())
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/vivarium-go/vivarium/internal/sim"
@@ -40,6 +41,7 @@ type simNode struct {
 	held        func() // ends the write held back
 	barriers    map[uint64]int
 	drift       float64
+	proving     bool
 }
 
 // simCluster is an ensemble, and all that an omniscient observer knows about it.
@@ -47,8 +49,10 @@ type simCluster struct {
 	e      *sim.Engine
 	net    *sim.Net[Message]
 	nodes  []*simNode
-	quorum int
+	quorum int    // of the first configuration
+	hand   bool   // a script plays servers by hand: what they hold is on nobody's disk
 	cfg    Config // but for ID and Rand
+	reconf bool   // configurations change
 	rPeer  *rand.Rand
 	rDisk  *rand.Rand
 	rLoad  *rand.Rand
@@ -58,28 +62,32 @@ type simCluster struct {
 	fsync    time.Duration // mean
 	slowDisk ServerID
 
-	history  []Entry     // all that was ever committed
-	states   []stateSnap // state after each prefix of history
-	proposed map[Zxid]proposal
-	terms    map[uint32]term
-	maxEpoch uint32
-	accepted int // proposals that got a zxid
-	token    uint64
-	err      error
-	onSend   func(m *Message) // sees every message that leaves; may be nil
+	history     []Entry     // all that was ever committed
+	states      []stateSnap // state after each prefix of history
+	proposed    map[Zxid]proposal
+	terms       map[uint32]term
+	electorates map[Zxid]*electorate // by version
+	maxEpoch    uint32
+	accepted    int // proposals that got a zxid
+	token       uint64
+	err         error
+	onSend      func(m *Message) // sees every message that leaves; may be nil
 }
 
-func newSimCluster(e *sim.Engine, n int, f sim.NetFaults, cfg Config) *simCluster {
+// newSimCluster makes an ensemble of n voters, and extra servers that may join it.
+func newSimCluster(e *sim.Engine, n, extra int, f sim.NetFaults, cfg Config) *simCluster {
 	c := &simCluster{
 		e: e, cfg: cfg, quorum: n/2 + 1, rPeer: e.Rand("peer"), rDisk: e.Rand("disk"), rLoad: e.Rand("load"),
 		states: make([]stateSnap, 1, 2048), proposed: make(map[Zxid]proposal, 2048), terms: make(map[uint32]term),
-		fsync: time.Millisecond,
+		electorates: make(map[Zxid]*electorate),
+		fsync:       time.Millisecond,
 	}
-	c.net = sim.NewNet[Message](e, n, f, c)
-	for i := range n {
+	c.cfg.Membership = simMembership
+	c.net = sim.NewNet[Message](e, n+extra, f, c)
+	for i := range n + extra {
 		id := ServerID(i + 1)
-		c.cfg.Voters = append(c.cfg.Voters, id)
-		c.nodes = append(c.nodes, &simNode{id: id, disk: simDisk{boot: true}, drift: 0.9 + 0.2*c.rPeer.Float64()})
+		c.cfg.Initial.Members = append(c.cfg.Initial.Members, Member{ID: id, Observer: i >= n})
+		c.nodes = append(c.nodes, &simNode{id: id, disk: simDisk{boot: i < n}, drift: 0.9 + 0.2*c.rPeer.Float64()})
 	}
 	return c
 }
@@ -93,6 +101,10 @@ func (c *simCluster) start(nd *simNode) {
 	}
 	cfg := c.cfg
 	cfg.ID, cfg.Rand = nd.id, rand.New(rand.NewPCG(c.rPeer.Uint64(), uint64(nd.id)))
+	if nd.incarnation == 0 && nd.disk.boot && len(c.nodes)%2 == 0 {
+		// It has not heard of the others, but learns of them before it starts again.
+		cfg.Initial.Members = slices.DeleteFunc(slices.Clone(cfg.Initial.Members), func(m Member) bool { return m.Observer })
+	}
 	p, err := New(cfg, nd.disk.recovered())
 	if err != nil {
 		c.failf("node %d does not start: %v", nd.id, err)
@@ -103,6 +115,10 @@ func (c *simCluster) start(nd *simNode) {
 		c.e.Mark("r3.wiped-start")
 	}
 	nd.peer, nd.role, nd.state, nd.writing, nd.fuse, nd.failNext, nd.held = p, Role{}, nd.disk.snap, nil, 0, false, nil
+	nd.proving = false
+	if p.pending != 0 {
+		c.e.Mark("reconfig.pending-start")
+	}
 	nd.barriers = make(map[uint64]int)
 	nd.incarnation++
 	c.net.Up(int(nd.id) - 1)
@@ -142,7 +158,7 @@ func (c *simCluster) crashAfter(nd *simNode, n int) {
 // wipe empties a crashed server's disk.
 func (c *simCluster) wipe(nd *simNode) {
 	c.crash(nd)
-	nd.disk, nd.state = simDisk{}, stateSnap{}
+	nd.disk, nd.state = simDisk{forgot: nd.disk.voter() || nd.disk.forgot}, stateSnap{}
 	c.e.Tracef("%d is wiped", nd.id)
 	c.checkDurability()
 }
@@ -223,6 +239,7 @@ func (c *simCluster) drain(nd *simNode) {
 	for nd.peer != nil {
 		rd, ok := nd.peer.Ready()
 		if !ok {
+			c.proveSoon(nd)
 			return
 		}
 		if rd.Role != nil {
@@ -351,7 +368,7 @@ func (c *simCluster) propose(nd *simNode, n int) {
 		prev := nd.peer.Status().LastZxid
 		z, err := nd.peer.Propose(data)
 		if err != nil {
-			c.e.Mark("propose." + map[error]string{ErrFull: "full", ErrRollover: "rollover", ErrNotLeader: "not-leader"}[err])
+			c.e.Mark("propose." + map[error]string{ErrFull: "full", ErrRollover: "rollover", ErrNotLeader: "not-leader", ErrReconfig: "reconfig"}[err])
 			break
 		}
 		c.accepted++

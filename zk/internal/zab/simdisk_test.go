@@ -8,25 +8,33 @@ import (
 // stateSnap is the simulated state machine: how many entries it applied, which was the last, and a digest of all
 // of them. It is also its own snapshot.
 type stateSnap struct {
-	zxid  Zxid
-	count int
-	hash  uint64
+	zxid    Zxid
+	count   int
+	hash    uint64
+	config  string // data of the newest configuration, at version
+	version Zxid
 }
 
 func (s stateSnap) Zxid() Zxid { return s.zxid }
+
+func (s stateSnap) Membership() *Membership { return simMembership(s.version, []byte(s.config)) }
 
 func (s stateSnap) apply(e Entry) stateSnap {
 	h := s.hash ^ uint64(e.Zxid)
 	for _, b := range e.Data {
 		h = (h ^ uint64(b)) * 1099511628211
 	}
-	return stateSnap{zxid: e.Zxid, count: s.count + 1, hash: (h ^ h>>29) * 0xbf58476d1ce4e5b9}
+	if e.Data[0] == simConfigMark {
+		s.config, s.version = string(e.Data), e.Zxid
+	}
+	return stateSnap{zxid: e.Zxid, count: s.count + 1, hash: (h ^ h>>29) * 0xbf58476d1ce4e5b9, config: s.config, version: s.version}
 }
 
 // simDisk is what is durable on one server.
 type simDisk struct {
 	boot    bool // the explicit mark that the server may vote although it is new
 	has     bool // the epoch file is there
+	forgot  bool // it was wiped, and has not been synchronized since
 	epochs  Epochs
 	snap    stateSnap
 	log     []Entry // above snap
@@ -48,7 +56,7 @@ func (d *simDisk) recovered() Recovered {
 	return Recovered{
 		HasEpochs: d.has && d.epochs.Voter, Bootstrap: d.boot && !d.has,
 		AcceptedEpoch: d.epochs.Accepted, CurrentEpoch: d.epochs.Current,
-		Snapshot: d.snap.zxid, Entries: slices.Clone(d.log),
+		Snapshot: d.snap.zxid, Membership: d.snap.Membership(), Entries: slices.Clone(d.log),
 	}
 }
 
@@ -76,6 +84,7 @@ func (c *simCluster) perform(nd *simNode, w *Write, n int) {
 		if n > 0 {
 			c.checkEpochs(nd, w)
 			d.epochs, d.has, d.boot = w.Epochs, true, false
+			d.forgot = d.forgot && !d.voter()
 		}
 	case WriteTruncate:
 		if n > 0 {

@@ -93,14 +93,13 @@ func (c *simCluster) wipeOne(r *rand.Rand) bool {
 }
 
 func (c *simCluster) wipeIfSafe(nd *simNode) bool {
-	lost := 1
-	for _, o := range c.nodes {
-		if o != nd && !o.disk.voter() {
-			lost++
-		}
-	}
-	if lost > len(c.nodes)-c.quorum || nd.disk.boot {
+	if nd.disk.boot {
 		return false
+	}
+	for _, e := range c.inPlay() {
+		if !e.quorum(func(at int) bool { return c.nodes[at] != nd && c.nodes[at].disk.voter() }) {
+			return false
+		}
 	}
 	c.wipe(nd)
 	return true

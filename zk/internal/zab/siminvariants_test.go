@@ -80,6 +80,12 @@ func (c *simCluster) checkCommit(nd *simNode, e Entry) {
 	for _, o := range c.nodes {
 		c.rematch(o)
 	}
+	if simMembership(e.Zxid, e.Data) != nil {
+		c.e.Mark("reconfig.committed")
+		if !c.held(c.electorate(c.states[k])) {
+			c.failf("Reconfiguration: %v is committed, but not on the disks of a quorum of the configuration before it", e.Zxid)
+		}
+	}
 	c.checkDurability()
 }
 
@@ -97,22 +103,41 @@ func (c *simCluster) rematch(nd *simNode) {
 // checkDurability: CommittedLogDurability. All that was ever committed is on the disks of a quorum, not counting
 // those that were wiped and are not yet synchronized.
 func (c *simCluster) checkDurability() {
-	n := 0
-	for _, nd := range c.nodes {
-		if nd.disk.matched >= len(c.history) || !nd.disk.voter() {
-			n++
-		}
+	if !c.held(c.electorate(c.states[len(c.history)])) {
+		c.failf("CommittedLogDurability: the last of %d committed entries, %v, is not on the disks of a quorum",
+			len(c.history), c.states[len(c.history)].zxid)
 	}
-	if n < c.quorum {
-		c.failf("CommittedLogDurability: the last of %d committed entries, %v, is on the disks of %d of %d servers only",
-			len(c.history), c.states[len(c.history)].zxid, n, len(c.nodes))
+}
+
+// held reports whether a quorum has all that was ever committed on its disks, or has forgotten it and knows that.
+func (c *simCluster) held(e *electorate) bool {
+	return c.hand || e.quorum(func(at int) bool {
+		d := &c.nodes[at].disk
+		return d.matched >= len(c.history) || d.forgot
+	})
+}
+
+// electorate returns that of the newest configuration in a state.
+func (c *simCluster) electorate(s stateSnap) *electorate {
+	if e := c.electorates[s.version]; e != nil {
+		return e
 	}
+	m := s.Membership()
+	if m == nil {
+		m = &c.cfg.Initial
+	}
+	e := newElectorate(m, func(id ServerID) int { return int(id) - 1 })
+	c.electorates[s.version] = e
+	return e
 }
 
 // checkRole: Leadership1 and 2 (one established leader an epoch), LeaderLogCompleteness.
 func (c *simCluster) checkRole(nd *simNode, r Role) {
 	switch {
 	case r.State == Leading && r.Established:
+		if !nd.peer.votes() && nd.peer.delivered < nd.peer.win.end() {
+			c.failf("Leadership: node %d leads without a vote", nd.id)
+		}
 		t, ok := c.terms[r.Epoch]
 		if ok && (t.leader != nd.id || t.incarnation != nd.incarnation) {
 			c.failf("Leadership: epoch %d is established by node %d and node %d", r.Epoch, t.leader, nd.id)

@@ -79,7 +79,9 @@ func (s State) String() string {
 }
 
 // Snapshot is a handle on a copy of the state machine. The core passes it on unseen, but for the zxid of the last entry
-// in it.
+// in it and the configuration.
 type Snapshot interface {
 	Zxid() Zxid
+	// Membership is the configuration as of then; nil: Config.Initial.
+	Membership() *Membership
 }

@@ -102,8 +102,13 @@ func (p *Peer) Ready() (Ready, bool) {
 		p.reported, p.role = r, r
 		rd.Role = &p.role
 	}
+	if p.reconfigured {
+		p.reconfigured, p.members = false, p.Memberships()
+		p.reportedTo = p.members
+		rd.Memberships = &p.members
+	}
 	ok := rd.Messages != nil || rd.Persist != nil || rd.Committed != nil || rd.Barriers != nil || rd.SnapshotsWanted != nil ||
-		rd.Role != nil
+		rd.Role != nil || rd.Memberships != nil
 	return rd, ok
 }
 
@@ -120,6 +125,9 @@ func (p *Peer) deliver() []Entry {
 	}
 	for p.win.bytes > p.cfg.WindowBytesMax && p.win.start < p.delivered {
 		p.win.trim(p.win.start + 1)
+	}
+	if len(p.configs) > 1 && p.configs[1].pos <= p.win.start {
+		p.recount()
 	}
 	return es
 }
