@@ -2,7 +2,7 @@
 // or one ZooKeeper server of a zoo.cfg, and looks after them.
 //
 //	vivarium up [-servers 3] [-brokers 3] [-zk-port 2181] [-kafka-port 9092] [-data DIR] [-zk-config FILE]
-//	vivarium zk -config zoo.cfg [-new]
+//	vivarium zk -config zoo.cfg [-new | -import DIR | -restore FILE]
 //	vivarium status [-server HOST:PORT]
 //
 // Real clients work against it as they are. Exit codes: 0 after a clean stop,

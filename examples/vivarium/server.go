@@ -24,11 +24,18 @@ func server(ctx context.Context, args []string, stdout, stderr io.Writer) error 
 	set := newFlags("zk")
 	path := set.String("config", "", "the zoo.cfg")
 	isNew := set.Bool("new", false, "the ensemble is new: this server may vote though its directory is empty (as the file initialize in dataDir says)")
+	var from source
+	set.StringVar(&from.apache, "import", "", "make the data directory of this dataDir of a stopped Apache ZooKeeper, and end")
+	set.StringVar(&from.apacheLogs, "import-logs", "", "the dataLogDir that goes with -import, if it is another")
+	set.StringVar(&from.snapshot, "restore", "", "make the data directory of this file, a snapshot of the admin server, and end")
 	if err := parseFlags(set, args, stderr); err != nil {
 		return err
 	}
 	if *path == "" {
 		return fmt.Errorf("%w: zk needs -config", errUsage)
+	}
+	if from.apache != "" && from.snapshot != "" {
+		return fmt.Errorf("%w: -import or -restore, not both", errUsage)
 	}
 	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelInfo}))
 	file, err := zk.LoadConfig(*path)
@@ -43,6 +50,9 @@ func server(ctx context.Context, args []string, stdout, stderr io.Writer) error 
 		log.Warn(*path, "warning", w)
 	}
 	cfg.Logger = log
+	if from != (source{}) {
+		return from.seed(cfg, stdout)
+	}
 	mark := filepath.Join(file.DataDir, initializeFile)
 	_, err = os.Stat(mark)
 	marked := err == nil
@@ -60,6 +70,28 @@ func server(ctx context.Context, args []string, stdout, stderr io.Writer) error 
 		}
 	}
 	return serve(ctx, s, stdout, log)
+}
+
+// source is where the data directory of a server to be comes from.
+type source struct{ apache, apacheLogs, snapshot string }
+
+// seed makes the data directory and prints what is in it.
+func (src source) seed(cfg zk.Config, stdout io.Writer) (err error) {
+	var got zk.Imported
+	if src.snapshot != "" {
+		f, err := os.Open(src.snapshot)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		if got, err = zk.Restore(cfg, f); err != nil {
+			return fmt.Errorf("%s: %w", src.snapshot, err)
+		}
+	} else if got, err = zk.Import(cfg, src.apache, src.apacheLogs); err != nil {
+		return err
+	}
+	fmt.Fprintf(stdout, "imported zxid=0x%x znodes=%d sessions=%d into %s\n", got.Zxid, got.Znodes, got.Sessions, cfg.DataDir)
+	return nil
 }
 
 // serve says when the server serves, and stops it when ctx ends.
