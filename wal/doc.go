@@ -3,18 +3,13 @@
 //
 // # Use
 //
-//	l, err := wal.Open(dir, wal.Config{})           // create, or recover
-//	err = l.Append(wal.Record{Key: 7, Payload: b})  // written; readers see it
-//	err = l.Sync()                                  // durable, with all before it
-//	for rec, err := range l.All(0) { … }            // read
-//	err = l.TruncateAfter(6)                        // take back
-//	err = l.Close()
-//
-// Keys are the caller's and increase; gaps are fine (offsets, zxids, indexes).
-// [Log.Append] takes many records at once. [Log.Sync] makes durable what was
-// appended before it, one fsync for everybody who waits; [Log.SyncAsync] does so
-// in the background and calls back. [Log.Commit] is both in one, under the next
-// key, for many goroutines that each wait for their own record.
+// [Open] starts a log in a directory, or recovers what is there. [Log.Append]
+// writes records, many at once, which readers see when it returns. Keys are the
+// caller's and increase; gaps are fine (offsets, zxids, indexes). [Log.Sync] makes
+// durable what was appended before it, one fsync for everybody who waits;
+// [Log.SyncAsync] does so in the background and calls back. [Log.Commit] is both
+// in one, under the next key, for many goroutines that each wait for their own
+// record. [Log.Close] seals the log.
 //
 // [Log.NewReader] iterates from a key, forward with [Reader.Next] and backward
 // with [Reader.Prev], and [Reader.Wait] tails the log; [Log.All] and
@@ -44,15 +39,15 @@
 // covered only by its checksums.) [Check] reads a whole directory and says what
 // it found.
 //
-// After any failed write or fsync of a record the log is poisoned: every later
-// Append, Sync and truncation fails with [ErrPoisoned] and the first cause,
-// nothing is retried, and only a new Open, which reads the disk again, tells what
-// survived. What there is can still be read meanwhile.
+// After any failed write or fsync the log is poisoned: every later Append, Sync
+// and truncation fails with [ErrPoisoned] and the first cause, nothing is
+// retried, and only a new Open, which reads the disk again, tells what survived.
+// What there is can still be read meanwhile. (Only index files, on which nothing
+// depends, may fail without a word but in Config.Logger.)
 //
 // # Recovery
 //
-// [Log.Close] seals the log, and the next Open has nothing to search. After a
-// crash Open reads the tail of the last segment, makes it durable, and cuts what
+// After Close the next Open has nothing to search. After a crash Open reads the tail of the last segment, makes it durable, and cuts what
 // is torn; Config.Progress tells how far it has come. With Config.ReadOnly it
 // changes nothing, and neither does the log then.
 //
