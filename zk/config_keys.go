@@ -52,9 +52,13 @@ var configKeys = map[string]configKey{
 		f.Server.SkipACL = v == "yes"
 		return oneOfKey("yes", "no")(f, v)
 	},
-	"znode.container.checkIntervalMs":        checkIntervalKey,
-	"znode.container.maxNeverUsedIntervalMs": millisKey(func(f *FileConfig) *time.Duration { return &f.Server.ContainerNeverUsedMax }, 0),
-	"znode.container.maxPerMinute":           intKey(func(f *FileConfig) *int { return &f.Server.ContainersPerMinute }, 1, math.MaxInt32),
+	"enforceQuota": boolKey(func(f *FileConfig) *bool { return &f.Server.EnforceQuota }),
+	"DigestAuthenticationProvider.superDigest": textKey(func(f *FileConfig) *string { return &f.Server.SuperDigest }),
+	"DigestAuthenticationProvider.digestAlg":   textKey(func(f *FileConfig) *string { return &f.Server.DigestAlgorithm }),
+	"X509AuthenticationProvider.superUser":     textKey(func(f *FileConfig) *string { return &f.Server.X509SuperUser }),
+	"znode.container.checkIntervalMs":          checkIntervalKey,
+	"znode.container.maxNeverUsedIntervalMs":   millisKey(func(f *FileConfig) *time.Duration { return &f.Server.ContainerNeverUsedMax }, 0),
+	"znode.container.maxPerMinute":             intKey(func(f *FileConfig) *int { return &f.Server.ContainersPerMinute }, 1, math.MaxInt32),
 
 	"4lw.commands.whitelist": wordsKey,
 	"readonlymode.enabled":   checkedBool,

@@ -1,8 +1,6 @@
 package zk
 
 import (
-	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -128,24 +126,10 @@ func (f *FileConfig) clients(c *Config) error {
 			fail("secureClientPort", "is set, but no key ssl.*")
 		}
 		errs = append(errs, err)
-		c.Clients = append(c.Clients, Endpoint{Network: tlsNetwork{tcp{}, t}, Address: address(f.SecureAddress, f.SecureClientPort)})
+		c.Clients = append(c.Clients, Endpoint{Address: address(f.SecureAddress, f.SecureClientPort), TLS: t})
 	}
 	if len(c.Clients) == 0 {
 		fail("clientPort", "is not set, nor is secureClientPort")
 	}
 	return errors.Join(errs...)
-}
-
-// tlsNetwork hears TLS.
-type tlsNetwork struct {
-	tcp
-	config *tls.Config
-}
-
-func (n tlsNetwork) Listen(ctx context.Context, network, address string) (net.Listener, error) {
-	l, err := n.tcp.Listen(ctx, network, address)
-	if err != nil {
-		return nil, err
-	}
-	return tls.NewListener(l, n.config), nil
 }

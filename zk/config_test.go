@@ -41,6 +41,8 @@ globalOutstandingLimit=100
 jute.maxbuffer=0x200000
 zookeeper.extendedTypesEnabled=true
 znode.container.checkIntervalMs=1000
+zookeeper.DigestAuthenticationProvider.superDigest=super:abc=
+enforceQuota=true
 admin.serverPort=8081
 admin.serverAddress=127.0.0.1
 metricsProvider.className=org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider
@@ -72,6 +74,8 @@ func TestParseConfig(t *testing.T) {
 	require.Equal(t, 100, f.Server.OutstandingMax)
 	require.Equal(t, 2<<20, f.Server.FrameBytesMax)
 	require.True(t, f.Server.ExtendedTypes)
+	require.True(t, f.Server.EnforceQuota)
+	require.Equal(t, "super:abc=", f.Server.SuperDigest)
 	require.Equal(t, time.Second, f.Server.ContainerCheckInterval)
 	require.Equal(t, zk.AdminConfig{Port: 8081, Address: "127.0.0.1", Explicit: true}, f.Admin)
 	require.Equal(t, zk.MetricsConfig{Enabled: true, Port: 7070}, f.Metrics)

@@ -93,7 +93,7 @@ type operation struct {
 
 func newConn(s *Server, nc net.Conn, id uint64) *conn {
 	c := &conn{s: s, net: nc, id: id}
-	c.stats.established = time.Now()
+	c.stats.established, c.stats.remote = time.Now(), nc.RemoteAddr().String()
 	c.ctx, c.end = context.WithCancel(s.ctx)
 	c.log = s.log.With("client", nc.RemoteAddr().String())
 	c.queue.idle.L = &c.queue.Mutex

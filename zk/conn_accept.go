@@ -51,6 +51,7 @@ func (s *Server) acceptClients(l net.Listener, at Endpoint) {
 func (s *Server) serveClient(nc net.Conn, at Endpoint) {
 	defer s.door.leave(nc)
 	c := newConn(s, nc, s.nextConn.Add(1))
+	c.stats.tls = at.TLS != nil
 	s.stats.enter(c)
 	defer s.stats.leave(c)
 	defer context.AfterFunc(c.ctx, c.abandonQueue)()

@@ -102,7 +102,7 @@ func (s *Server) settings() settings {
 	}
 	for i, a := range s.Addrs() {
 		port := portOf(a.String())
-		if _, secure := c.Clients[i].Network.(tlsNetwork); secure {
+		if c.Clients[i].TLS != nil {
 			out.securePort = port
 		} else {
 			out.clientPort = port

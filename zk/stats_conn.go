@@ -16,6 +16,8 @@ import (
 // many requests as a read brought; what is said of replies is in conn.output,
 // under its lock.
 type connStats struct {
+	remote                  string
+	tls                     bool // at an endpoint that has TLS
 	established             time.Time
 	received, bytesReceived atomic.Int64
 	session                 atomic.Int64 // once it is registered
@@ -127,7 +129,7 @@ type connInfo struct {
 
 func (c *conn) info() connInfo {
 	i := connInfo{
-		remote: c.net.RemoteAddr().String(), session: c.stats.session.Load(),
+		remote: c.stats.remote, session: c.stats.session.Load(),
 		received: c.stats.received.Load(), established: c.stats.established,
 		lastXid: c.stats.lastXid.Load(), lastOp: lastOpName(jute.OpCode(c.stats.lastOp.Load())),
 		lastZxid: c.s.tree.Load().Published(), heard: time.Duration(c.stats.at.Load()),
