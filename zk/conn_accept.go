@@ -84,7 +84,7 @@ func (s *Server) serveConn(c *conn, at Endpoint) error {
 	if err := c.net.SetReadDeadline(time.Now().Add(helloTimeout)); err != nil {
 		return err
 	}
-	if err := c.secure(at.TLS); err != nil {
+	if err := c.startTLS(at.TLS); err != nil {
 		return err
 	}
 	q := &requestReader{c: c}
@@ -154,9 +154,6 @@ func (s *Server) openSession(ctx context.Context, c *conn, hello *jute.ConnectRe
 	if err != nil && !errors.Is(err, errRefused) {
 		return err
 	}
-	if err != nil {
-		c.pauseRefused()
-	}
 	c.append(jute.EndFrame(answer.Append(jute.BeginFrame(nil)), 0))
 	if err != nil {
 		c.finishOutput()
@@ -167,29 +164,26 @@ func (s *Server) openSession(ctx context.Context, c *conn, hello *jute.ConnectRe
 
 // negotiate returns the session's timeout in ms, or errRefused.
 func (s *Server) negotiate(ctx context.Context, c *conn, hello *jute.ConnectRequest) (timeout int32, err error) {
-	if hello.SessionID == 0 {
-		c.session = s.newSessionID()
-		timeout = int32(s.clampTimeout(hello.Timeout).Milliseconds())
-		txn := tree.AppendTxn(nil, &tree.Txn{Kind: tree.KindCreateSession, Session: c.session, Timeout: timeout})
-		o, ok := s.ask(ctx, &submission{kind: workWrite, session: c.session, txn: txn})
-		if !ok || o.code != jute.CodeOK {
-			return 0, fmt.Errorf("zk: session not created: %w", o.code)
-		}
-		return timeout, nil
+	timeout = int32(s.clampTimeout(hello.Timeout).Milliseconds())
+	txn := tree.Txn{Kind: tree.KindAttachSession, Session: hello.SessionID, Timeout: timeout, Owner: uint8(s.cfg.ID)}
+	switch {
+	case txn.Session == 0:
+		txn.Kind, txn.Session = tree.KindCreateSession, s.newSessionID()
+	case !hmac.Equal(hello.Password, s.password(txn.Session)):
+		c.pauseRefused()
+		return 0, fmt.Errorf("%w: wrong password for %v", errRefused, sessionID(txn.Session))
 	}
-	if !hmac.Equal(hello.Password, s.password(hello.SessionID)) {
-		return 0, fmt.Errorf("%w: wrong password for %v", errRefused, sessionID(hello.SessionID))
+	c.session = txn.Session
+	o, ok := s.ask(ctx, &submission{kind: workWrite, session: c.session, txn: tree.AppendTxn(nil, &txn), conn: c})
+	switch {
+	case ok && o.code == jute.CodeSessionExpired:
+		return 0, fmt.Errorf("%w: %v has expired", errRefused, sessionID(c.session))
+	case !ok || o.code != jute.CodeOK:
+		return 0, fmt.Errorf("zk: session neither made nor attached: %w", o.code)
+	case txn.Kind == tree.KindAttachSession:
+		s.stats.revalidated.Add(1)
 	}
-	o, ok := s.ask(ctx, &submission{kind: workAttach, session: hello.SessionID})
-	if !ok || o.code != jute.CodeOK {
-		return 0, fmt.Errorf("zk: session not attached: %w", o.code)
-	}
-	if o.timeout == 0 {
-		return 0, fmt.Errorf("%w: %v has expired", errRefused, sessionID(hello.SessionID))
-	}
-	c.session = hello.SessionID
-	s.stats.revalidated.Add(1)
-	return o.timeout, nil
+	return timeout, nil
 }
 
 func (s *Server) clampTimeout(ms int32) time.Duration {

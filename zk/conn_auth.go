@@ -27,10 +27,10 @@ var (
 	errIdentitiesMany = errors.New("zk: client has too many identities")
 )
 
-// secure does the TLS handshake of a connection to an endpoint that has TLS. A
+// startTLS does the TLS handshake of a connection to an endpoint that has TLS. A
 // verified certificate is an identity of the scheme x509: its subject, as
 // X500Principal.getName writes it.
-func (c *conn) secure(cfg *tls.Config) error {
+func (c *conn) startTLS(cfg *tls.Config) error {
 	if cfg == nil {
 		return nil
 	}
@@ -55,6 +55,9 @@ func (c *conn) secure(cfg *tls.Config) error {
 	}
 	return nil
 }
+
+// secure says whether the connection is encrypted.
+func (c *conn) secure() bool { return c.tls != nil }
 
 // subjectName is a certificate's subject by RFC 2253, in the certificate's own
 // order of names.

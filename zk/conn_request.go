@@ -16,8 +16,8 @@ import (
 )
 
 const (
-	clientReadBytes    = 16 << 10
-	clientKeepBytes    = 64 << 10 // of a buffer that an idle connection keeps
+	clientReadBytes = 16 << 10
+	clientKeepBytes = 64 << 10 // of a buffer that an idle connection keeps
 )
 
 var errClientFrame = errors.New("zk: client sent a frame of a length that is not allowed")

@@ -49,10 +49,8 @@ const (
 	workFenced                       // ← leader: what you sent before has a zxid up to Zxid, or none at all
 	workWrite                        // → leader: propose Data, a transaction, as Seq
 	workSync                         // → leader: confirm that you lead
-	workAttach                       // → leader: Session has come to me
 	workRejected                     // ← leader: Seq was not proposed, because of Code
 	workSynced                       // ← leader: Seq is answered once Zxid is applied
-	workAttached                     // ← leader: Seq: Session lives and has Timeout
 	workTouch                        // → leader: Sessions were heard of
 	workReconfig                     // → leader: propose the configuration that Data, a transaction with the request, asks for, as Seq
 
@@ -70,7 +68,6 @@ type peerWork struct {
 	Seq      uint64
 	Zxid     zab.Zxid
 	Session  int64
-	Timeout  int32
 	Code     jute.Code
 	Sessions []int64
 	Data     []byte
@@ -83,7 +80,6 @@ func appendWork(dst []byte, w *peerWork) []byte {
 	dst = binary.BigEndian.AppendUint64(dst, w.Seq)
 	dst = jute.AppendInt64(dst, int64(w.Zxid))
 	dst = jute.AppendInt64(dst, w.Session)
-	dst = jute.AppendInt32(dst, w.Timeout)
 	dst = jute.AppendInt32(dst, int32(w.Code))
 	dst = jute.AppendInt32(dst, int32(len(w.Sessions)))
 	for _, s := range w.Sessions {
@@ -100,7 +96,7 @@ func decodeWork(b []byte) (w peerWork, err error) {
 	r := jute.NewReader(b[1:])
 	w = peerWork{
 		Kind: workKind(b[0]), Nonce: uint64(r.Int64()), Index: uint64(r.Int64()), Seq: uint64(r.Int64()), Zxid: zab.Zxid(r.Int64()),
-		Session: r.Int64(), Timeout: r.Int32(), Code: jute.Code(r.Int32()),
+		Session: r.Int64(), Code: jute.Code(r.Int32()),
 	}
 	for range r.Count(8) {
 		w.Sessions = append(w.Sessions, r.Int64())

@@ -119,6 +119,10 @@ func (s *Server) followSessions(env *envelope) {
 		if s.lead != nil {
 			s.lead.addSession(s.txn.Session, s.txn.Timeout, env.Origin, s.now())
 		}
+	case tree.KindAttachSession:
+		if s.lead != nil {
+			s.lead.moveSession(s.applied, s.txn.Session, s.txn.Timeout, env.Origin, s.now())
+		}
 	case tree.KindCloseSession:
 		if s.lead != nil {
 			s.lead.removeSession(s.txn.Session)

@@ -22,7 +22,8 @@ const (
 // with the epoch.
 type leadership struct {
 	sessions *session.Table
-	owners   map[int64]zab.ServerID // the server that a session is attached to
+	owners   map[int64]zab.ServerID // the server that a session is attached to, by the newest entry proposed
+	history  zab.Zxid               // the last entry of earlier epochs
 	origins  map[zab.ServerID]*origin
 	barriers map[uint64]admitted // by token
 	token    uint64
@@ -51,10 +52,14 @@ func (s *Server) becomeLeader() {
 		owners:   make(map[int64]zab.ServerID),
 		origins:  make(map[zab.ServerID]*origin),
 		barriers: make(map[uint64]admitted),
+		history:  s.peer.Status().LastZxid,
 	}
 	now := s.now()
 	for _, e := range s.tree.Load().Sessions(nil) {
 		s.lead.sessions.Add(e.ID, e.Timeout, now)
+		if e.Owner != 0 {
+			s.lead.owners[e.ID] = zab.ServerID(e.Owner)
+		}
 	}
 	s.ensureMembership()
 	s.ensureSecret()
@@ -79,7 +84,17 @@ func (s *Server) proposeInternal(txn *tree.Txn) {
 
 func (l *leadership) addSession(id int64, timeout int32, owner zab.ServerID, now int64) {
 	l.sessions.Add(id, timeout, now)
-	l.owners[id] = owner
+	if _, moved := l.owners[id]; !moved {
+		l.owners[id] = owner
+	}
+}
+
+// moveSession hears of an applied move. Those of this epoch count already.
+func (l *leadership) moveSession(z zab.Zxid, id int64, timeout int32, owner zab.ServerID, now int64) {
+	l.sessions.Add(id, timeout, now)
+	if z <= l.history {
+		l.owners[id] = owner
+	}
 }
 
 func (l *leadership) removeSession(id int64) {
@@ -143,12 +158,6 @@ func (s *Server) tryAdmit(from zab.ServerID, w *peerWork) bool {
 		if err := s.peer.Barrier(s.lead.token); err != nil {
 			delete(s.lead.barriers, s.lead.token) // no leader any more: asked again of the next one
 		}
-	case workAttach:
-		timeout, decided := s.attach(from, w.Session)
-		if !decided {
-			return false
-		}
-		s.reply(from, w, peerWork{Kind: workAttached, Timeout: timeout})
 	case workTouch:
 		now := s.now()
 		for _, id := range w.Sessions {
@@ -158,37 +167,39 @@ func (s *Server) tryAdmit(from zab.ServerID, w *peerWork) bool {
 	return true
 }
 
-// attach moves a session to a server and returns its timeout, 0 if it is gone.
-// Followers may have applied what this leader's own disk is still busy with, so
-// of a session unknown here nothing is decided before all that is known to be
-// committed is applied.
-func (s *Server) attach(to zab.ServerID, id int64) (timeout int32, decided bool) {
-	e, ok := s.tree.Load().Session(id)
-	if !ok && s.applied < s.peer.Status().Committed {
-		return 0, false
+// admitSession says whether a server may do this for a session now. Only the
+// server that its client is attached to writes for it. A session moves when the
+// entry that says so is proposed, so that nothing of the server that it left comes
+// after it; whoever leads next finds the move in the history. A session that is
+// not known here may be one that this leader has not applied yet: the entry finds out.
+func (l *leadership) admitSession(from zab.ServerID, txn *tree.Txn, now int64) jute.Code {
+	switch owner, known := l.owners[txn.Session]; {
+	case txn.Kind == tree.KindAttachSession:
+		l.owners[txn.Session] = from
+	case txn.Kind == tree.KindCreateSession:
+		return jute.CodeOK
+	case known && owner != from:
+		return jute.CodeSessionMoved
 	}
-	if !ok || !s.lead.sessions.Touch(id, s.now()) {
-		return 0, true
-	}
-	s.lead.owners[id] = to
-	return e.Timeout, true
+	l.sessions.Touch(txn.Session, now)
+	return jute.CodeOK
 }
 
 // admitWrite resolves what the entry must not depend on (R5), and proposes it.
 func (s *Server) admitWrite(from zab.ServerID, w *peerWork) bool {
+	if s.applied < s.lead.history {
+		return false // where sessions have moved to is not all known yet
+	}
 	if err := tree.DecodeTxn(w.Data, &s.admitting); err != nil {
 		s.log.Error("undecodable transaction", "from", from, "err", err)
 		s.reply(from, w, peerWork{Kind: workRejected, Code: jute.CodeMarshallingError})
 		return true
 	}
 	txn := &s.admitting
-	if txn.Session != 0 && txn.Kind != tree.KindCreateSession && w.Seq != 0 {
-		if owner, known := s.lead.owners[txn.Session]; known && owner != from {
-			s.reply(from, w, peerWork{Kind: workRejected, Code: jute.CodeSessionMoved})
+	if txn.Session != 0 && w.Seq != 0 {
+		if code := s.lead.admitSession(from, txn, s.now()); code != jute.CodeOK {
+			s.reply(from, w, peerWork{Kind: workRejected, Code: code})
 			return true
-		}
-		if s.lead.sessions.Touch(txn.Session, s.now()) {
-			s.lead.owners[txn.Session] = from
 		}
 	}
 	txn.Time = s.leaderTime()

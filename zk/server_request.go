@@ -9,12 +9,12 @@ import (
 	"github.com/vivarium-go/vivarium/zk/internal/zab"
 )
 
-// submission is something that only the leader can decide: a write, a sync, or a
-// session's move to this server. It stays in the server's table until its
+// submission is something that only the leader can decide: a write or a
+// sync. It stays in the server's table until its
 // outcome is known, through elections too: what is certain not to have been
 // proposed is submitted again (R7).
 type submission struct {
-	kind    workKind // workWrite, workSync or workAttach
+	kind    workKind // workWrite or workSync
 	seq     uint64   // set by the loop
 	session int64
 	txn     []byte // workWrite, workReconfig
@@ -27,9 +27,8 @@ type submission struct {
 // outcome is what became of a request with a done function, which is called
 // once, on the loop's goroutine, and must not wait.
 type outcome struct {
-	code    jute.Code
-	zxid    zab.Zxid
-	timeout int32 // workAttach: the session's, in ms; 0: there is no such session
+	code jute.Code
+	zxid zab.Zxid
 }
 
 // fence is what a server learns from its leader before it submits anything.
@@ -114,7 +113,7 @@ func (s *Server) passFence() {
 // onWork takes work of a peer: a leader's answers, or what a leader is asked.
 func (s *Server) onWork(from zab.ServerID, w *peerWork) {
 	switch w.Kind {
-	case workFence, workWrite, workSync, workAttach, workTouch, workReconfig:
+	case workFence, workWrite, workSync, workTouch, workReconfig:
 		if s.lead != nil {
 			s.lead.onWork(s, from, w)
 		}
@@ -139,8 +138,6 @@ func (s *Server) onAnswer(w *peerWork) {
 	switch w.Kind {
 	case workRejected:
 		s.finish(r, outcome{code: w.Code})
-	case workAttached:
-		s.finish(r, outcome{timeout: w.Timeout})
 	case workSynced:
 		s.syncs = append(s.syncs, pendingSync{submission: r, zxid: w.Zxid})
 		s.answerSyncs()

@@ -27,6 +27,8 @@ func (t *Tree) Apply(zxid int64, txn *Txn, res *Result) {
 		}
 	case KindCreateSession:
 		res.Err = t.createSession(txn)
+	case KindAttachSession:
+		res.Err = t.attachSession(txn)
 	case KindCloseSession:
 		t.closeSession(txn.Session, res)
 	case KindOp:

@@ -20,7 +20,7 @@ var ErrUnknownVersion = errors.New("transaction of an unknown apply version")
 //
 //	version u8 | kind u8 | features | session i64 | time i64 | path max | auth list of (scheme, id) | body
 //
-//	body: error: code | createSession: timeout | op: op | multi: list of op | setProperty: name, value
+//	body: error: code | createSession, attachSession: timeout, owner u8 | op: op | multi: list of op | setProperty: name, value
 //	op:   type u8 | path | the fields that jute.Op names for the type
 //	data and values: length+1, or 0 for null; an ACL list: length+1 and entries, or 0 for world:anyone with all permissions
 
@@ -42,8 +42,8 @@ func AppendTxn(dst []byte, t *Txn) []byte {
 	switch t.Kind {
 	case KindError:
 		dst = binary.AppendVarint(dst, int64(t.Code))
-	case KindCreateSession:
-		dst = binary.AppendVarint(dst, int64(t.Timeout))
+	case KindCreateSession, KindAttachSession:
+		dst = append(binary.AppendVarint(dst, int64(t.Timeout)), t.Owner)
 	case KindOp:
 		dst = appendOp(dst, &t.Op)
 	case KindMulti:
@@ -121,8 +121,8 @@ func DecodeTxn(b []byte, t *Txn) error {
 	case KindNone, KindCloseSession:
 	case KindError:
 		t.Code = jute.Code(d.int32())
-	case KindCreateSession:
-		t.Timeout = d.int32()
+	case KindCreateSession, KindAttachSession:
+		t.Timeout, t.Owner = d.int32(), d.byte()
 	case KindOp:
 		d.op(&t.Op)
 	case KindMulti:

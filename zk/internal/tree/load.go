@@ -171,7 +171,7 @@ func (l *Loader) record(d *decoder) {
 func (l *Loader) session(d *decoder) {
 	l.sessions++
 	e := l.t.newEntry(sessionsRoot + string(d.bytes(8)))
-	v := &version{znode: znode{kind: kindSession, owner: d.varint(), czxid: d.varint(), ctime: d.varint()}}
+	v := &version{znode: znode{kind: kindSession, owner: d.varint(), aver: int32(d.byte()), czxid: d.varint(), ctime: d.varint()}}
 	if d.err == nil && (v.owner != int64(int32(v.owner)) || sessionID(e.path) == 0) {
 		d.fail("impossible session")
 	}

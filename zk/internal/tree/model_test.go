@@ -14,6 +14,7 @@ import (
 type model struct {
 	nodes    map[string]mnode
 	sessions map[int64]int32
+	owners   map[int64]uint8
 	props    map[string]string
 }
 
@@ -27,7 +28,7 @@ type mnode struct {
 }
 
 func newModel() *model {
-	m := &model{nodes: map[string]mnode{}, sessions: map[int64]int32{}, props: map[string]string{}}
+	m := &model{nodes: map[string]mnode{}, sessions: map[int64]int32{}, owners: map[int64]uint8{}, props: map[string]string{}}
 	for _, p := range []string{"/", "/zookeeper", "/zookeeper/quota", "/zookeeper/config"} {
 		n := mnode{data: []byte{}, acl: jute.OpenACL()}
 		if p == "/zookeeper/config" {
@@ -39,7 +40,7 @@ func newModel() *model {
 }
 
 func (m *model) clone() *model {
-	return &model{maps.Clone(m.nodes), maps.Clone(m.sessions), maps.Clone(m.props)}
+	return &model{maps.Clone(m.nodes), maps.Clone(m.sessions), maps.Clone(m.owners), maps.Clone(m.props)}
 }
 
 func mparent(p string) string {
@@ -132,6 +133,14 @@ func (m *model) apply(zxid int64, txn *Txn) Result {
 			break
 		}
 		m.sessions[txn.Session] = txn.Timeout
+		m.owners[txn.Session] = txn.Owner
+	case KindAttachSession:
+		if _, ok := m.sessions[txn.Session]; !ok {
+			r.Err = jute.CodeSessionExpired
+			break
+		}
+		m.sessions[txn.Session] = txn.Timeout
+		m.owners[txn.Session] = txn.Owner
 	case KindCloseSession:
 		if _, ok := m.sessions[txn.Session]; !ok {
 			break
@@ -490,7 +499,7 @@ func (g *generator) txn() *Txn {
 	}
 	switch g.rng.IntN(16) {
 	case 0, 1:
-		t.Kind, t.Timeout = KindCreateSession, g.rng.Int32N(10000)
+		t.Kind, t.Timeout, t.Owner = pick(g, KindCreateSession, KindAttachSession), g.rng.Int32N(10000), uint8(g.rng.IntN(4))
 	case 2:
 		t.Kind = KindCloseSession
 	case 3:

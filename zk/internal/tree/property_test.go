@@ -78,7 +78,7 @@ func compare(t *testing.T, m *model, tr *Tree) {
 	for _, id := range slices.Sorted(maps.Keys(m.sessions)) {
 		paths, _ := tr.Ephemerals(id, "")
 		require.Equal(t, ephemerals[id], paths)
-		sessions = append(sessions, Session{id, m.sessions[id], len(paths)})
+		sessions = append(sessions, Session{id, m.sessions[id], len(paths), m.owners[id]})
 	}
 	require.Equal(t, sessions, tr.Sessions(nil))
 	for _, name := range []string{"p", "q", "r"} {
@@ -294,6 +294,7 @@ func TestDigestFindsEveryDifference(t *testing.T) {
 		"kind":     func(x *Txn) { x.Op.Type = jute.OpCreateContainer },
 		"session":  func(x *Txn) { *x = Txn{Kind: KindCreateSession, Session: 1, Timeout: 5} },
 		"timeout":  func(x *Txn) { *x = Txn{Kind: KindCreateSession, Session: 1, Timeout: 6} },
+		"owner":    func(x *Txn) { *x = Txn{Kind: KindCreateSession, Session: 1, Timeout: 5, Owner: 2} },
 		"property": func(x *Txn) { *x = Txn{Kind: KindSetProperty, Name: "n", Value: []byte("v")} },
 		"value":    func(x *Txn) { *x = Txn{Kind: KindSetProperty, Name: "n", Value: []byte("w")} },
 		"nothing":  func(x *Txn) { *x = Txn{} },

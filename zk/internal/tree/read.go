@@ -173,13 +173,14 @@ type Session struct {
 	ID         int64
 	Timeout    int32 // ms
 	Ephemerals int
+	Owner      uint8 // the server that its client was connected to last; 0: unknown
 }
 
 // Session returns a session at the published zxid; ok is false if there is none.
 func (t *Tree) Session(id int64) (s Session, ok bool) {
 	var b [9]byte
 	if _, v, _ := t.readAt(string(sessionPath(&b, id))); v != nil {
-		return Session{ID: id, Timeout: int32(v.owner), Ephemerals: v.kids.len()}, true
+		return Session{ID: id, Timeout: int32(v.owner), Ephemerals: v.kids.len(), Owner: uint8(v.aver)}, true
 	}
 	return Session{}, false
 }
@@ -188,7 +189,7 @@ func (t *Tree) Session(id int64) (s Session, ok bool) {
 func (t *Tree) Sessions(dst []Session) []Session {
 	n := len(dst)
 	t.eachOf(sessionsRoot, func() { dst = dst[:n] }, func(e *entry, v *version) {
-		dst = append(dst, Session{ID: sessionID(e.path), Timeout: int32(v.owner), Ephemerals: v.kids.len()})
+		dst = append(dst, Session{ID: sessionID(e.path), Timeout: int32(v.owner), Ephemerals: v.kids.len(), Owner: uint8(v.aver)})
 	})
 	return dst
 }

@@ -17,7 +17,7 @@ import (
 //
 //	as SESSION [ID…] [FEATURE…]         who the following are from
 //	at MS                               the leader's clock from here on
-//	open SESSION [ms] | close SESSION
+//	open SESSION [ms] | attach SESSION MS OWNER | close SESSION
 //	create|create2|container|ttl PATH [data=] [flags=] [acl=PERMS:SCHEME:ID,…] [ttl=]
 //	delete|check PATH [v=] | set PATH [data=] [v=] | setacl PATH acl= [v=] | reap PATH
 //	multi: the lines that follow, indented | property NAME [VALUE] | error CODE
@@ -160,6 +160,8 @@ func (s *story) line(f []string) string {
 		if len(f) > 2 {
 			txn.Timeout = int32(s.num(f[2]))
 		}
+	case "attach":
+		txn.Kind, txn.Session, txn.Timeout, txn.Owner = KindAttachSession, s.num(f[1]), int32(s.num(f[2])), uint8(s.num(f[3]))
 	case "close":
 		txn.Kind, txn.Session = KindCloseSession, s.num(f[1])
 	case "property":

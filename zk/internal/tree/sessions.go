@@ -6,24 +6,33 @@ import (
 	"github.com/vivarium-go/vivarium/zk/internal/jute"
 )
 
-// createSession adds a session, or changes the timeout of one.
+// createSession adds a session, or changes the timeout and the owner of one.
 func (t *Tree) createSession(txn *Txn) jute.Code {
 	if txn.Session == 0 {
 		return jute.CodeBadArguments
 	}
-	timeout := int64(max(txn.Timeout, 0))
-	if e := t.session(txn.Session); e != nil {
-		v := t.writable(e)
-		v.owner = timeout
-		t.resum(e, v)
+	if t.attachSession(txn) == jute.CodeOK {
 		return jute.CodeOK
 	}
+	timeout := int64(max(txn.Timeout, 0))
 	var b [9]byte
 	e := t.table.find(string(sessionPath(&b, txn.Session)))
 	if e == nil {
 		e = t.newEntry(string(b[:]))
 	}
-	t.plant(e, &version{znode: znode{kind: kindSession, owner: timeout, czxid: t.zxid, ctime: txn.Time}})
+	t.plant(e, &version{znode: znode{kind: kindSession, owner: timeout, aver: int32(txn.Owner), czxid: t.zxid, ctime: txn.Time}})
+	return jute.CodeOK
+}
+
+// attachSession changes the timeout and the owner of a session.
+func (t *Tree) attachSession(txn *Txn) jute.Code {
+	e := t.session(txn.Session)
+	if e == nil {
+		return jute.CodeSessionExpired
+	}
+	v := t.writable(e)
+	v.owner, v.aver = int64(max(txn.Timeout, 0)), int32(txn.Owner)
+	t.resum(e, v)
 	return jute.CodeOK
 }
 

@@ -10,12 +10,12 @@ import (
 
 // The bytes of a snapshot. They are a function of the state alone and of the chunk size asked for.
 //
-//	header: "vivtree" | format u8 = 1 | zxid i64 | digest u64 | CRC-32C of all that u32
+//	header: "vivtree" | format u8 = 2 | zxid i64 | digest u64 | CRC-32C of all that u32
 //	chunk:  length u32 | CRC-32C of the chunk's number u32 and its payload u32 | payload: whole records
 //
 // Records, their numbers as (u)varints, strings with their length before them, data with its length+1, or 0 for null:
 //
-//	'S' id i64 | timeout | czxid | ctime                                     sessions, by id
+//	'S' id i64 | timeout | owner u8 | czxid | ctime                          sessions, by id
 //	'P' name | value | mzxid                                                 properties, by name
 //	'N' bytes shared with the path before | the path's rest | data | acl     znodes, parents first, siblings by name
 //	    | kind u8 | czxid | mzxid | pzxid | ctime | mtime | version | creates | aversion | owner
@@ -24,7 +24,7 @@ import (
 // acl is 0 for world:anyone with all permissions, 1 for the last list that was written, else the number of entries + 1, then entries.
 // Integers are big endian.
 const (
-	snapshotMagic  = "vivtree\x01"
+	snapshotMagic  = "vivtree\x02"
 	headerSize     = len(snapshotMagic) + 20
 	chunkHeader    = 8
 	chunkBytesMax  = 1 << 30
@@ -177,7 +177,7 @@ func (s *Snapshot) appendNext(dst []byte) []byte {
 	case kindSession:
 		s.sessions++
 		dst = append(append(dst, recordSession), e.path[len(sessionsRoot):]...)
-		dst = binary.AppendVarint(dst, v.owner)
+		dst = append(binary.AppendVarint(dst, v.owner), byte(v.aver))
 		dst = binary.AppendVarint(dst, v.czxid)
 		return binary.AppendVarint(dst, v.ctime)
 	case kindProperty:

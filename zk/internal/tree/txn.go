@@ -9,11 +9,12 @@ type Kind uint8
 const (
 	KindNone          Kind = 0 // changes nothing
 	KindError         Kind = 1 // fails with Txn.Code: decided by the leader, such as a moved session
-	KindCreateSession Kind = 2 // Session, Timeout
+	KindCreateSession Kind = 2 // Session, Timeout, Owner
 	KindCloseSession  Kind = 3 // Session; deletes its ephemerals
 	KindOp            Kind = 4 // Txn.Op
 	KindMulti         Kind = 5 // Txn.Ops, all or none
 	KindSetProperty   Kind = 6 // Name, Value; a nil Value deletes
+	KindAttachSession Kind = 7 // Session, which must exist, gets Owner and Timeout
 )
 
 // Features are the switches that decide outcomes. The leader's configuration sets them in each transaction.
@@ -40,7 +41,8 @@ type Txn struct {
 	PathMax  uint32    // longest path a create may make, in bytes, 65,535 at most; 0: DefaultPathMax
 	Auth     []jute.ID // the caller's ids at the time of the request, digests hashed; scheme "super" passes every ACL
 	Code     jute.Code // KindError
-	Timeout  int32     // KindCreateSession, ms
+	Timeout  int32     // KindCreateSession, KindAttachSession, ms
+	Owner    uint8     // KindCreateSession, KindAttachSession: the server that the session's client is connected to; 0: unknown
 	Op       jute.Op   // KindOp: create*, delete, setData, setACL, check, deleteContainer
 	Ops      []jute.Op // KindMulti
 	Name     string    // KindSetProperty

@@ -40,7 +40,7 @@ type znode struct {
 	sum     uint64 // what this version adds to the digest
 	version int32
 	creates int32 // of children, ever: the number of the next sequential one
-	aver    int32
+	aver    int32 // session: the owner, a server
 	kind    nodeKind
 	deleted bool
 	ownKids bool // kids was made for this version, so the writer may change it with the version
