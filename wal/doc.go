@@ -47,9 +47,10 @@
 //
 // # Recovery
 //
-// After Close the next Open has nothing to search. After a crash Open reads the tail of the last segment, makes it durable, and cuts what
-// is torn; Config.Progress tells how far it has come. With Config.ReadOnly it
-// changes nothing, and neither does the log then.
+// After Close the next Open has nothing to search. After a crash it reads the tail
+// of the last segment, makes it durable, and cuts what is torn; Config.Progress
+// tells how far it has come. With Config.ReadOnly it changes nothing, and neither
+// does the log then.
 //
 // # Who owns the bytes
 //

@@ -4,11 +4,12 @@ import (
 	"os"
 	"sync"
 
+	"github.com/vivarium-go/vivarium/internal/invariant"
 	"github.com/vivarium-go/vivarium/wal/vfs"
 )
 
 // openFilesMax is how many files of a Flusher's logs stay open while nobody
-// uses them. Files in use, or with bytes not yet synced, come on top: they are
+// uses them, unless SetOpenFilesMax said otherwise. Files in use, or with bytes not yet synced, come on top: they are
 // never closed, since a failed write-back may be reported only to those who had
 // the file open.
 const openFilesMax = 512
@@ -32,12 +33,42 @@ type fileCache struct {
 	mu   sync.Mutex
 	cond sync.Cond // a file finished opening
 	open int
+	max  int
 	lru  segFile // ring: next is the most recently used
 }
 
 func (c *fileCache) init() {
 	c.cond.L = &c.mu
+	c.max = openFilesMax
 	c.lru.prev, c.lru.next = &c.lru, &c.lru
+}
+
+// SetOpenFilesMax sets how many files the Flusher's logs keep open, 512 unless it
+// is called; those in use or not yet synced come on top. To be called before the
+// logs are opened. It must be at least 1.
+func (f *Flusher) SetOpenFilesMax(n int) {
+	invariant.Check(n > 0, "wal: at most %d open files", n)
+	f.files.mu.Lock()
+	defer f.files.mu.Unlock()
+	f.files.max = n
+}
+
+// FlusherStats is what a Flusher does now.
+type FlusherStats struct {
+	// OpenFiles is how many files its logs hold open.
+	OpenFiles int
+	// Workers is how many goroutines it has, and Idle how many of them wait.
+	Workers, Idle int
+}
+
+// Stats returns what the Flusher does now.
+func (f *Flusher) Stats() FlusherStats {
+	f.files.mu.Lock()
+	open := f.files.open
+	f.files.mu.Unlock()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return FlusherStats{OpenFiles: open, Workers: f.mu.workers, Idle: f.mu.idle}
 }
 
 func (h *segFile) unlink() {
@@ -87,7 +118,7 @@ func (c *fileCache) pin(h *segFile, flag int) (vfs.File, error) {
 
 // evictLocked takes one file out if there are too many.
 func (c *fileCache) evictLocked() vfs.File {
-	if c.open <= openFilesMax || c.lru.prev == &c.lru {
+	if c.open <= c.max || c.lru.prev == &c.lru {
 		return nil
 	}
 	h := c.lru.prev
