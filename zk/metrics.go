@@ -246,5 +246,5 @@ func (s *Stats) appendPrometheusSummary(b []byte, name string, percentiles bool)
 		quantile("0.9", d.P90)
 		quantile("0.99", d.P99)
 	}
-	return fmt.Appendf(b, "%[1]s_count %s\n%[1]s_sum %s\n", name, javaDouble(float64(d.Count)), javaDouble(float64(d.Sum)/scale))
+	return fmt.Appendf(b, "%[1]s_count %[2]s\n%[1]s_sum %[3]s\n", name, javaDouble(float64(d.Count)), javaDouble(float64(d.Sum)/scale))
 }

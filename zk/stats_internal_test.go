@@ -34,3 +34,9 @@ func TestSummary(t *testing.T) {
 	require.Zero(t, distribution(&a).Count)
 	require.Zero(t, testing.AllocsPerRun(100, func() { a.observe(7) }))
 }
+
+func TestPrometheusSummary(t *testing.T) {
+	s := Stats{FsyncTime: Distribution{Count: 3, Sum: 45_500, P50: 15_000}}
+	require.Equal(t, "# HELP fsynctime fsynctime\n# TYPE fsynctime summary\nfsynctime{quantile=\"0.5\",} 15.0\nfsynctime_count 3.0\nfsynctime_sum 45.5\n",
+		string(s.appendPrometheusSummary(nil, "fsynctime", false)))
+}

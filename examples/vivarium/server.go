@@ -69,6 +69,11 @@ func server(ctx context.Context, args []string, stdout, stderr io.Writer) error 
 			log.Warn("mark of a new ensemble not removed", "err", err)
 		}
 	}
+	stop, err := serveAdmin(ctx, s, file, log)
+	if err != nil {
+		return errors.Join(err, s.Close())
+	}
+	defer stop()
 	return serve(ctx, s, stdout, log)
 }
 

@@ -7,9 +7,12 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -173,12 +176,24 @@ func TestServersOfConfigFiles(t *testing.T) {
 func TestServerAlone(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "zoo.cfg")
-	require.NoError(t, os.WriteFile(file, []byte("dataDir="+dir+"\nclientPort=0\nclientPortAddress=127.0.0.1\nadmin.enableServer=false\n"), 0o600))
+	require.NoError(t, os.WriteFile(file, []byte("dataDir="+dir+"\nclientPort=0\nclientPortAddress=127.0.0.1\nadmin.serverPort=0\n"+
+		"metricsProvider.className=org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider\nmetricsProvider.httpHost=127.0.0.1\nmetricsProvider.httpPort="+
+		strconv.Itoa(freePorts(t, 1)[0])+"\n"), 0o600))
 	mark := filepath.Join(dir, initializeFile)
 	require.NoError(t, os.WriteFile(mark, nil, 0o600))
 	p := startProcess(t, "zk", "-config", file)
 	addrs := p.ready(t)
 	require.NoFileExists(t, mark)
+	for what, want := range map[string]string{"AdminServer": `"error" : null`, "metrics": "\n# TYPE znode_count gauge\n"} {
+		m := regexp.MustCompile(`what=` + what + ` address=(\S+)`).FindStringSubmatch(p.log.String())
+		require.NotNil(t, m, p.log)
+		res, err := http.Get("http://" + m[1] + map[string]string{"AdminServer": "/commands/ruok", "metrics": "/metrics"}[what])
+		require.NoError(t, err)
+		b, err := io.ReadAll(res.Body)
+		require.NoError(t, err)
+		require.NoError(t, res.Body.Close())
+		require.Contains(t, string(b), want, what)
+	}
 	var out bytes.Buffer
 	require.Zero(t, run(t.Context(), []string{"status", "-server", addrs[0]}, &out, io.Discard))
 	require.Contains(t, out.String(), "Mode: standalone\n")
