@@ -424,7 +424,7 @@ func (r *request) decode(chroot string) {
 		var p jute.Stat
 		p.Decode(&d)
 		r.res.Stat = Stat(p)
-	case jute.OpGetData:
+	case jute.OpGetData, jute.OpReconfig:
 		var p jute.DataResponse
 		p.Decode(&d)
 		r.res.Data, r.res.Stat = bytes.Clone(p.Data), Stat(p.Stat)

@@ -142,7 +142,7 @@ func (s *Server) answer(env *envelope, z zab.Zxid) (readWaits bool) {
 		s.batch.done = append(s.batch.done, completion{done: r.done, outcome: outcome{code: s.res.Err, zxid: z}})
 		return false
 	}
-	if r.op.op == jute.OpReconfig {
+	if r.op.op == jute.OpReconfig && s.res.Err == jute.CodeOK {
 		s.holdReply(r, z)
 		return false
 	}

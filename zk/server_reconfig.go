@@ -79,8 +79,10 @@ func (s *Server) admitReconfig(from zab.ServerID, w *peerWork) bool {
 		s.log.Warn("reconfiguration refused", "err", err)
 		code = jute.CodeSystemError
 	}
-	s.reply(from, w, peerWork{Kind: workRejected, Code: code})
-	return true
+	e := envelope{Origin: from, Seq: w.Seq, DigestZxid: s.applied, Digest: s.tree.Load().Digest()}
+	txn := tree.Txn{Kind: tree.KindError, Time: s.leaderTime(), Code: code}
+	_, err := s.peer.Propose(tree.AppendTxn(appendEnvelope(nil, e), &txn))
+	return !mustWait(err)
 }
 
 // decideReconfig returns the configuration that a request asks for. Its checks
@@ -237,9 +239,7 @@ type heldReply struct {
 func (s *Server) holdReply(r *submission, z zab.Zxid) {
 	header := jute.ReplyHeader{Xid: r.op.xid, Zxid: int64(z), Err: s.res.Err}
 	frame := header.Append(jute.BeginFrame(nil))
-	if s.res.Err == jute.CodeOK {
-		frame = s.res.Stat.Append(jute.AppendBuffer(frame, s.txn.Op.Data))
-	}
+	frame = s.res.Stat.Append(jute.AppendBuffer(frame, s.txn.Op.Data))
 	s.held = append(s.held, heldReply{conn: r.conn, op: r.op, frame: jute.EndFrame(frame, 0)})
 }
 
