@@ -155,6 +155,10 @@ func (w *walker) tags(fields []field) bool {
 	if !w.flexible {
 		return true
 	}
+	if len(w.b) > 0 && w.b[0] == 0 { // nearly always
+		w.b = w.b[1:]
+		return true
+	}
 	n, ok := w.uvarint()
 	if !ok {
 		return false

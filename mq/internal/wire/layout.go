@@ -170,9 +170,9 @@ func (f field) held() int64 {
 func of(m Message, b []byte) (l *layout, version int16) {
 	switch m := m.(type) {
 	case kmsg.Request:
-		return requests[kmsg.Key(m.Key())], m.GetVersion()
+		return byKey(requests[:], m.Key()), m.GetVersion()
 	case kmsg.Response:
-		return responses[kmsg.Key(m.Key())], m.GetVersion()
+		return byKey(responses[:], m.Key()), m.GetVersion()
 	case *kmsg.OffsetCommitKey:
 		l = offsetCommitKey
 	case *kmsg.OffsetCommitValue:
@@ -190,4 +190,11 @@ func of(m Message, b []byte) (l *layout, version int16) {
 		version = int16(b[0])<<8 | int16(b[1])
 	}
 	return l, version
+}
+
+func byKey(layouts []*layout, key int16) *layout {
+	if key < 0 || int(key) >= len(layouts) {
+		return nil
+	}
+	return layouts[key]
 }

@@ -17,7 +17,7 @@ import "github.com/twmb/franz-go/pkg/kmsg"
 // They reach to the newest versions that kmsg knows, so that its types are accounted for in whole.
 
 // requests are the layouts of the requests that brokers serve, by key.
-var requests = map[kmsg.Key]*layout{
+var requests = [...]*layout{
 	kmsg.Produce: parse(9, `
 		TransactionID string? 3+, Acks int16, TimeoutMillis int32, Topics [Topic string 0-12, TopicID uuid 13+,
 		Partitions [Partition int32, Records bytes?]]`),
@@ -82,7 +82,7 @@ var requests = map[kmsg.Key]*layout{
 
 // responses are the layouts of their responses. Bytes may be null everywhere: there are brokers (Azure Event Hubs) that send null for
 // nothing.
-var responses = map[kmsg.Key]*layout{
+var responses = [...]*layout{
 	kmsg.Produce: parse(9, `
 		Topics [Topic string 0-12, TopicID uuid 13+, Partitions [Partition int32, ErrorCode int16, BaseOffset int64,
 		LogAppendTime int64 2+, LogStartOffset int64 5+, ErrorRecords [RelativeOffset int32, ErrorMessage string?] 8+,

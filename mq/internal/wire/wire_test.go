@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"reflect"
 	"runtime"
@@ -41,9 +40,13 @@ func samples() []sample {
 			return m.(encoder)
 		}})
 	}
-	for _, key := range slices.Sorted(maps.Keys(requests)) {
-		for v := range kmsg.RequestForKey(key.Int16()).MaxVersion() + 1 {
-			add(requests[key], v, key.Request(), func(m any) { m.(kmsg.Request).SetVersion(v) })
+	for key, l := range requests {
+		if l == nil {
+			continue
+		}
+		key := kmsg.Key(key)
+		for v := range key.Request().MaxVersion() + 1 {
+			add(l, v, key.Request(), func(m any) { m.(kmsg.Request).SetVersion(v) })
 			add(responses[key], v, key.Response(), func(m any) { m.(kmsg.Response).SetVersion(v) })
 		}
 	}
@@ -340,7 +343,9 @@ func BenchmarkCheck(b *testing.B) {
 	produce.Topics = []kmsg.ProduceRequestTopic{{Topic: "orders", Partitions: []kmsg.ProduceRequestTopicPartition{{Records: make([]byte, 16<<10)}}}}
 	fetch := kmsg.NewPtrFetchResponse()
 	fetch.Version = 12
-	fetch.Topics = []kmsg.FetchResponseTopic{{Topic: "orders", Partitions: []kmsg.FetchResponseTopicPartition{{RecordBatches: make([]byte, 16<<10)}}}}
+	part := kmsg.NewFetchResponseTopicPartition()
+	part.RecordBatches = make([]byte, 16<<10)
+	fetch.Topics = []kmsg.FetchResponseTopic{{Topic: "orders", Partitions: []kmsg.FetchResponseTopicPartition{part}}}
 	for name, m := range map[string]encoder{"produce": produce, "fetched": fetch} {
 		body := m.AppendTo(nil)
 		b.Run(name+"/check", func(b *testing.B) {
