@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -156,7 +157,13 @@ type Options struct {
 	Progress   io.Writer // a line for each repetition; nil: none
 	// Timeout bounds a repetition with its start.
 	Timeout time.Duration
+	// QuietCores has a repetition be done again, up to quietTries times, during
+	// which other processes used more cores than this; of those that were all
+	// disturbed the one that was the least counts. 0: once is enough.
+	QuietCores float64
 }
+
+const quietTries = 20
 
 // Measure runs a row: Reps times it measures all subjects in turn, each time
 // beginning with another one. A subject runs only while it is measured, so that
@@ -174,7 +181,7 @@ func Measure(ctx context.Context, env *Env, row Row, opt Options) []Result {
 			if s.Role != Ours || rep < opt.Reps-1 {
 				name = ""
 			}
-			v, err := once(ctx, env, s, opt, name)
+			v, err := undisturbed(ctx, env, s, opt, name)
 			if err != nil {
 				*r = Result{Err: fmt.Errorf("%s: %s: %w", row.Name, s.Name, err)}
 				continue
@@ -188,14 +195,32 @@ func Measure(ctx context.Context, env *Env, row Row, opt Options) []Result {
 	return results
 }
 
-// once starts a subject, measures it and closes it. A profile is taken under the
-// given name, if there is one.
-func once(ctx context.Context, env *Env, s Subject, opt Options, name string) (v float64, err error) {
+// undisturbed measures a subject once while others leave the machine alone.
+func undisturbed(ctx context.Context, env *Env, s Subject, opt Options, name string) (v float64, err error) {
+	least := math.Inf(1)
+	for range quietTries {
+		again, others, err := once(ctx, env, s, opt, name)
+		if err != nil {
+			return 0, err
+		}
+		if others < least {
+			v, least = again, others
+		}
+		if opt.QuietCores <= 0 || least <= opt.QuietCores {
+			break
+		}
+	}
+	return v, nil
+}
+
+// once starts a subject, measures it and closes it, and says how many cores others
+// used meanwhile. A profile is taken under the given name, if there is one.
+func once(ctx context.Context, env *Env, s Subject, opt Options, name string) (v, others float64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, opt.Timeout)
 	defer cancel()
 	b, err := s.Start(ctx, env)
 	if err != nil {
-		return 0, fmt.Errorf("start: %w", err)
+		return 0, 0, fmt.Errorf("start: %w", err)
 	}
 	defer func() {
 		if b.Close == nil {
@@ -209,10 +234,11 @@ func once(ctx context.Context, env *Env, s Subject, opt Options, name string) (v
 	if opt.ProfileDir != "" && name != "" {
 		defer profile(opt.ProfileDir, name)()
 	}
+	meter := NewMeter()
 	if v, err = b.Run(ctx); err != nil {
-		return 0, fmt.Errorf("run: %w", err)
+		return 0, 0, fmt.Errorf("run: %w", err)
 	}
-	return v, nil
+	return v, meter.OtherCores(), nil
 }
 
 // profile starts a CPU profile and returns what ends it.

@@ -31,7 +31,9 @@
 // ratio moves by a tenth or so from run to run; rows that sync to a disk by a
 // quarter.
 //
-// On a machine that others use, -cpu divides by the processor time that subject
+// On a machine that others use, -quiet 0.2 measures again what they disturbed by
+// more than a fifth of a core, with repetitions short enough to fall into their
+// pauses (-dur 200ms -reps 9). And -cpu divides by the processor time that subject
 // and load used, not by the time that passed: how rates that the processor bounds
 // compare, whoever else runs. It says nothing of times and of rows that wait for
 // a disk, and multiplied by the number of cores it is more than what these cores

@@ -33,6 +33,7 @@ func run() error {
 	dir := flag.String("dir", os.TempDir(), "where data is written, in a directory that is removed at the end")
 	bytes := flag.Int64("bytes", 128<<20, "bytes written at most by one repetition")
 	perCore := flag.Bool("cpu", false, "rates per second of processor time used, not of time: for a machine that others use")
+	quiet := flag.Float64("quiet", 0, "repeat what was measured while other processes used more cores than this; 0: never")
 	profiles := flag.String("profile", "", "existing directory for CPU profiles of our own subjects")
 	timeout := flag.Duration("timeout", 30*time.Minute, "bound of the whole run")
 	verbose := flag.Bool("v", false, "a line for each repetition, on standard error")
@@ -52,7 +53,7 @@ func run() error {
 	defer os.RemoveAll(data)
 	env := &bench.Env{Dur: *dur, BytesMax: *bytes, Warm: *warm, Dir: data, PerCore: *perCore}
 	defer env.Close()
-	opt := bench.Options{Reps: *reps, ProfileDir: *profiles, Timeout: time.Minute + 10*(*dur) + 3*(*warm)}
+	opt := bench.Options{Reps: *reps, ProfileDir: *profiles, QuietCores: *quiet, Timeout: time.Minute + 10*(*dur) + 3*(*warm)}
 	if *verbose {
 		opt.Progress = os.Stderr
 	}
