@@ -24,7 +24,8 @@ import (
 // the time when the znode itself was last read.
 type Cache struct {
 	// OnEvent is told of every change of the copy, when it has been made, on the
-	// cache's own goroutine, which waits for it. Set it before Start.
+	// cache's own goroutine, which waits for it. It may read the Cache and call the
+	// client, but not Close. Set it before Start.
 	OnEvent func(CacheEvent)
 
 	c      *zk.Client
@@ -73,7 +74,7 @@ func (t CacheEventType) String() string {
 }
 
 // CacheEvent is a change of a Cache. Those of one znode come in the order of its
-// changes; several changes may come as one.
+// changes; several changes may come as one, and a child's before its parent's.
 type CacheEvent struct {
 	Type CacheEventType
 	Node CacheNode // CacheDeleted: as it was last
@@ -123,11 +124,13 @@ func (k *Cache) Start(ctx context.Context) error {
 	}
 }
 
-// Close ends the keeping; the copy stays as it is. It is for a Cache that was
-// started. Other watches that this client has on exactly the Cache's path get an
+// Close ends the keeping; the copy stays as it is. Other watches that this client has on exactly the Cache's path get an
 // EventWatchRemoved; those of recipes are armed again.
 func (k *Cache) Close() {
 	k.inbox.close()
+	if k.cancel == nil {
+		return // it was not started
+	}
 	k.cancel()
 	<-k.done
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -153,16 +154,14 @@ func (k *Cache) apply(path string, r zk.OpResult) error {
 	k.mu.RUnlock()
 	now := CacheNode{path, r.Data, r.Stat}
 	switch {
-	case errors.Is(r.Err, zk.ErrNoNode):
-		k.dropAll(path)
-	case errors.Is(r.Err, zk.ErrNoAuth):
-		k.drop(path)
+	case errors.Is(r.Err, zk.ErrNoNode) || errors.Is(r.Err, zk.ErrNoAuth):
+		k.dropAll(path, math.MaxInt64)
 	case r.Err != nil:
 		return r.Err
 	case !had:
 		k.put(CacheCreated, now)
 	case old.Stat.Czxid != now.Stat.Czxid: // deleted and made again, and so was all below
-		k.dropAll(path)
+		k.dropAll(path, now.Stat.Czxid)
 		k.put(CacheCreated, now)
 	case old.Stat.Mzxid != now.Stat.Mzxid:
 		k.put(CacheUpdated, now)
@@ -188,10 +187,14 @@ func (k *Cache) put(typ CacheEventType, n CacheNode) {
 	k.tell(typ, n)
 }
 
-// dropAll drops a znode and what is below it, children first.
-func (k *Cache) dropAll(path string) {
+// dropAll drops a znode and what is below it, children first, but what was made
+// at the zxid before or later: it may have been read before its parent was.
+func (k *Cache) dropAll(path string, before int64) {
+	if n, had := k.Node(path); had && n.Stat.Czxid >= before {
+		return
+	}
 	for _, name := range k.Children(path) {
-		k.dropAll(zk.JoinPath(path, name))
+		k.dropAll(zk.JoinPath(path, name), before)
 	}
 	k.drop(path)
 }

@@ -150,6 +150,39 @@ func TestCacheResync(t *testing.T) {
 	})
 }
 
+// A tree is deleted and made again while the cache is busy: the children's events
+// come before their parent's, and what was made anew stays.
+func TestCacheMadeAgain(t *testing.T) {
+	bubble(t, func(w *world) {
+		c, admin := w.Connect(), w.Connect()
+		require.NoError(t, admin.EnsurePath(w.ctx, "/t/a/b"))
+		require.NoError(t, c.Sync(w.ctx, "/"))
+		k := recipes.NewCache(c, "/t")
+		j := &journal{t: w.t, last: make(map[string]recipes.CacheEvent)}
+		busy := make(chan struct{})
+		k.OnEvent = func(ev recipes.CacheEvent) {
+			if ev.Node.Path == "/t/wait" {
+				<-busy
+				return
+			}
+			j.add(ev)
+		}
+		require.NoError(t, k.Start(w.ctx))
+		_, err := admin.Create(w.ctx, "/t/wait", nil, zk.Persistent)
+		require.NoError(t, err)
+		require.Len(t, j.take(), 4)
+		require.NoError(t, admin.DeleteAll(w.ctx, "/t"))
+		require.NoError(t, admin.EnsurePath(w.ctx, "/t/a/b"))
+		synctest.Wait()
+		close(busy)
+		require.Equal(t, []string{
+			"deleted /t/a/b", "created /t/a/b", "deleted /t/a", "created /t/a", "deleted /t", "created /t",
+		}, j.take())
+		require.Equal(t, 3, k.Len())
+		k.Close()
+	})
+}
+
 // While the client has no connection, the copy says that it may be old.
 func TestCacheStale(t *testing.T) {
 	bubble(t, func(w *world) {

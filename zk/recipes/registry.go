@@ -1,12 +1,12 @@
 package recipes
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"iter"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -111,34 +111,47 @@ type Service struct {
 
 	mu struct {
 		sync.Mutex
-		changed chan struct{}      // closed at the next change
-		picked  map[string]picking // by path
+		changed   chan struct{} // closed at the next change
+		instances []picking     // by path
 	}
 }
 
-// picking is how often we have picked an instance since it recorded its load.
+// picking is an instance, and how often we have picked it since it recorded its
+// load.
 type picking struct {
-	mzxid int64
-	n     int
+	Instance
+	path string
+	n    int
 }
 
 // Service begins to follow the instances of a service. Close it.
 func (r *Registry) Service(ctx context.Context, service string) (*Service, error) {
 	s := &Service{cache: NewCache(r.named.c, zk.JoinPath(r.path, service))}
 	s.mu.changed = make(chan struct{})
-	s.mu.picked = make(map[string]picking)
-	s.cache.OnEvent = func(CacheEvent) { s.wake() }
+	s.cache.OnEvent = s.onEvent
 	if err := s.cache.Start(ctx); err != nil {
 		return nil, err
 	}
 	return s, nil
 }
 
-func (s *Service) wake() {
+// onEvent keeps the instances what the copy has.
+func (s *Service) onEvent(ev CacheEvent) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	close(s.mu.changed)
 	s.mu.changed = make(chan struct{})
+	if ev.Type == CacheInitialized || ev.Node.Path == s.cache.path {
+		return
+	}
+	i, found := slices.BinarySearchFunc(s.mu.instances, ev.Node.Path, func(p picking, path string) int { return strings.Compare(p.path, path) })
+	if found {
+		s.mu.instances = slices.Delete(s.mu.instances, i, i+1)
+	}
+	var in Instance
+	if ev.Type != CacheDeleted && json.Unmarshal(ev.Node.Data, &in) == nil {
+		s.mu.instances = slices.Insert(s.mu.instances, i, picking{Instance: in, path: ev.Node.Path})
+	}
 }
 
 // Stale says that the view may be old; see Cache.Stale. Instances that were there
@@ -154,28 +167,13 @@ func (s *Service) Err() error { return s.cache.Err() }
 // Close ends the view.
 func (s *Service) Close() { s.cache.Close() }
 
-// seen is an instance and the znode that it came from.
-type seen struct {
-	Instance
-	path  string
-	mzxid int64
-}
-
-func (s *Service) seen() []seen {
-	var all []seen
-	for n := range s.cache.All() {
-		var in Instance
-		if n.Path != s.cache.path && json.Unmarshal(n.Data, &in) == nil {
-			all = append(all, seen{in, n.Path, n.Stat.Mzxid})
-		}
-	}
-	return all
-}
-
-// Instances lists the instances by ID.
+// Instances lists the instances by ID. Their Metadata are shared: not to be
+// changed.
 func (s *Service) Instances() []Instance {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	var all []Instance
-	for _, x := range s.seen() {
+	for _, x := range s.mu.instances {
 		all = append(all, x.Instance)
 	}
 	return all
@@ -210,25 +208,20 @@ func (s *Service) Watch(ctx context.Context) iter.Seq2[[]Instance, error] {
 // Every pick counts as one unit of load until the instance records a new one, so
 // that between records the picks spread, and all pickers do not rush to one.
 func (s *Service) Pick() (Instance, error) {
-	all := s.seen()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := s.mu.instances
 	if len(all) == 0 {
 		return Instance{}, failed("pick from", s.cache.path, ErrNone)
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	now := make(map[string]picking, len(all))
-	for _, x := range all {
-		now[x.path] = picking{mzxid: x.mzxid}
-		if p := s.mu.picked[x.path]; p.mzxid == x.mzxid {
-			now[x.path] = p
+	least := 0
+	for i := range all {
+		if all[i].load() < all[least].load() {
+			least = i
 		}
 	}
-	least := slices.MinFunc(all, func(a, b seen) int {
-		return cmp.Compare(a.Load+float64(now[a.path].n), b.Load+float64(now[b.path].n))
-	})
-	p := now[least.path]
-	p.n++
-	now[least.path] = p
-	s.mu.picked = now
-	return least.Instance, nil
+	all[least].n++
+	return all[least].Instance, nil
 }
+
+func (p *picking) load() float64 { return p.Load + float64(p.n) }
