@@ -2,7 +2,6 @@ package interop
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"net"
 	"os"
@@ -25,34 +24,10 @@ const kafkaPom = `<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersi
 <dependency><groupId>org.slf4j</groupId><artifactId>slf4j-simple</artifactId><version>1.7.30</version></dependency>
 </dependencies></project>`
 
-// kafkaJars returns the directory of Apache Kafka's jars, which maven fetches once into the user's cache; the test is skipped where
-// they cannot be had.
+// kafkaJars returns the directory of Apache Kafka's jars.
 func kafkaJars(t testing.TB) string {
 	t.Helper()
-	if _, err := exec.LookPath("java"); err != nil {
-		t.Skipf("Apache Kafka needs java: %v", err)
-	}
-	cache, err := os.UserCacheDir()
-	require.NoError(t, err)
-	dir := filepath.Join(cache, "vivarium-interop", "kafka-2.7.1")
-	jars := filepath.Join(dir, "jars")
-	if _, err := os.Stat(filepath.Join(dir, "complete")); err == nil {
-		return jars
-	}
-	mvn, err := exec.LookPath("mvn")
-	if err != nil {
-		t.Skipf("Apache Kafka is fetched with maven: %v", err)
-	}
-	require.NoError(t, os.MkdirAll(dir, 0o755))
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "pom.xml"), []byte(kafkaPom), 0o644))
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, mvn, "-q", "-B", "-f", filepath.Join(dir, "pom.xml"), "dependency:copy-dependencies", "-DoutputDirectory="+jars)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Skipf("Apache Kafka's jars cannot be fetched: %v: %.500s", err, out)
-	}
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "complete"), nil, 0o644))
-	return jars
+	return mavenJars(t, "kafka-2.7.1", kafkaPom)
 }
 
 // apacheBroker is one process of Apache Kafka.

@@ -36,6 +36,8 @@ func needApache(t testing.TB) {
 // apacheServer is one process of Apache ZooKeeper.
 type apacheServer struct {
 	dir, addr string
+	classes   string
+	options   []string // of the JVM
 	cmd       *exec.Cmd
 	exited    chan struct{}
 }
@@ -45,6 +47,13 @@ type apacheServer struct {
 func startApache(t testing.TB, n int) *target {
 	t.Helper()
 	needApache(t)
+	return startApacheOf(t, n, zookeeperJar, "")
+}
+
+// startApacheOf starts servers of the release in classes, with more lines in
+// their zoo.cfg and more options of their JVM.
+func startApacheOf(t testing.TB, n int, classes, more string, options ...string) *target {
+	t.Helper()
 	tg := &target{name: "apache", apache: true, ttl: true}
 	ports := freePorts(t, 3*n)
 	var members strings.Builder
@@ -55,12 +64,12 @@ func startApache(t testing.TB, n int) *target {
 	}
 	servers := make([]*apacheServer, n)
 	for i := range n {
-		s := &apacheServer{dir: t.TempDir(), addr: fmt.Sprintf("127.0.0.1:%d", ports[i])}
+		s := &apacheServer{dir: t.TempDir(), addr: fmt.Sprintf("127.0.0.1:%d", ports[i]), classes: classes, options: options}
 		servers[i] = s
 		tg.servers = append(tg.servers, s.addr)
 		require.NoError(t, os.WriteFile(filepath.Join(s.dir, "myid"), fmt.Appendf(nil, "%d\n", i+1), 0o600))
 		cfg := fmt.Sprintf("tickTime=200\ninitLimit=50\nsyncLimit=20\ndataDir=%s\nclientPort=%d\nclientPortAddress=127.0.0.1\n"+
-			"maxClientCnxns=0\nadmin.enableServer=false\n4lw.commands.whitelist=*\n%s", s.dir, ports[i], members.String())
+			"maxClientCnxns=0\nadmin.enableServer=false\n4lw.commands.whitelist=*\n%s%s", s.dir, ports[i], members.String(), more)
 		require.NoError(t, os.WriteFile(s.config(), []byte(cfg), 0o600))
 		require.NoError(t, s.start())
 		t.Cleanup(s.kill)
@@ -84,10 +93,12 @@ func (s *apacheServer) start() error {
 		return err
 	}
 	defer log.Close()
-	s.cmd = exec.Command("/usr/bin/java", "-Xmx192m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto",
+	args := append([]string{
+		"-Xmx192m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto",
 		"-Dzookeeper.extendedTypesEnabled=true", "-Dzookeeper.fsync.warningthresholdms=60000",
-		"-Dzookeeper.DigestAuthenticationProvider.superDigest="+superDigest,
-		"-cp", s.dir+":"+zookeeperJar, "org.apache.zookeeper.server.quorum.QuorumPeerMain", s.config())
+		"-Dzookeeper.DigestAuthenticationProvider.superDigest=" + superDigest,
+	}, s.options...)
+	s.cmd = exec.Command("/usr/bin/java", append(args, "-cp", s.dir+":"+s.classes, "org.apache.zookeeper.server.quorum.QuorumPeerMain", s.config())...)
 	s.cmd.Stdout, s.cmd.Stderr = log, log
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := s.cmd.Start(); err != nil {
