@@ -33,6 +33,9 @@ func TestCrashEverywhere(t *testing.T) {
 		points++
 		for disk := range mem.Crashes(vfs.CrashOptions{ExhaustiveMax: exhaustive, Random: random, Rand: rng}) {
 			states++
+			if testing.Short() && states%4 != 0 {
+				continue
+			}
 			saved := disk.Clone()
 			if err := m.check(disk, func(d *vfs.Mem) *vfs.Mem { return d.CrashClone(rng) }); err != nil {
 				dump(t, saved)
@@ -88,8 +91,11 @@ func TestErrorWalk(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			smallIndexes(t)
 			rng := rand.New(rand.NewPCG(2, 2))
-			poisoned, n := 0, 0
-			for ; ; n++ {
+			poisoned, n, step := 0, 0, 1
+			if testing.Short() {
+				step = 3
+			}
+			for ; ; n += step {
 				hit, p := errorWalk(t, n, name == "no space", mode, rng)
 				if !hit {
 					break
@@ -98,8 +104,8 @@ func TestErrorWalk(t *testing.T) {
 					poisoned++
 				}
 			}
-			t.Logf("%d operations failed one by one, %d of them poisoned the log", n, poisoned)
-			require.Greater(t, poisoned, 60)
+			t.Logf("%d operations failed one by one, %d of them poisoned the log", n/step, poisoned)
+			require.Greater(t, poisoned, 60/step)
 		})
 	}
 }
