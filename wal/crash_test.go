@@ -27,7 +27,7 @@ func TestCrashEverywhere(t *testing.T) {
 	}
 	mem := vfs.NewMem()
 	rng := rand.New(rand.NewPCG(1, 1))
-	points, states := 0, 0
+	points, states, checked := 0, 0, 0
 	var m *model
 	crash := func(op vfs.Op) error {
 		points++
@@ -36,6 +36,7 @@ func TestCrashEverywhere(t *testing.T) {
 			if testing.Short() && states%4 != 0 {
 				continue
 			}
+			checked++
 			saved := disk.Clone()
 			if err := m.check(disk, func(d *vfs.Mem) *vfs.Mem { return d.CrashClone(rng) }); err != nil {
 				dump(t, saved)
@@ -52,7 +53,7 @@ func TestCrashEverywhere(t *testing.T) {
 	}))
 	require.NoError(t, m.workload())
 	require.NoError(t, crash(vfs.Op{}))
-	t.Logf("%d crash points, %d states, each crashed 4 times more", points, states)
+	t.Logf("%d crash points, %d states, %d of them checked and crashed 4 times more", points, states, checked)
 	require.Greater(t, points, 80)
 	require.Greater(t, states, 1000)
 }
