@@ -57,10 +57,12 @@ type conn struct {
 
 	stats connStats
 
-	session int64 // set before the connection is registered
-	timeout time.Duration
-	heard   atomic.Bool // since the leader was told last
-	ids     atomic.Pointer[[]jute.ID]
+	session  int64 // set before the connection is registered, as the next two
+	timeout  time.Duration
+	readOnly bool        // see openReadOnly
+	local    atomic.Bool // see locals; the reader's
+	heard    atomic.Bool // since the leader was told last
+	ids      atomic.Pointer[[]jute.ID]
 
 	queue struct {
 		sync.Mutex

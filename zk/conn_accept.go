@@ -2,8 +2,6 @@ package zk
 
 import (
 	"context"
-	"crypto/hmac"
-	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -13,7 +11,6 @@ import (
 	"time"
 
 	"github.com/vivarium-go/vivarium/zk/internal/jute"
-	"github.com/vivarium-go/vivarium/zk/internal/tree"
 )
 
 const (
@@ -21,8 +18,6 @@ const (
 	helloFrameBytesMax = 64 << 10
 	helloTimeout       = 10 * time.Second // of the first frame
 )
-
-var errRefused = errors.New("zk: session refused")
 
 // acceptClients is a goroutine for each client listener.
 func (s *Server) acceptClients(l net.Listener, at Endpoint) {
@@ -94,9 +89,6 @@ func (s *Server) serveConn(c *conn, at Endpoint) error {
 	}
 	ctx, cancel := context.WithTimeout(s.ctx, s.clampTimeout(hello.Timeout)/3)
 	defer cancel()
-	if err := s.serving.wait(ctx); err != nil {
-		return errStranded
-	}
 	if err := s.openSession(ctx, c, hello); err != nil {
 		return err
 	}
@@ -136,107 +128,6 @@ func (q *requestReader) hello() (*jute.ConnectRequest, error) {
 	}
 }
 
-// openSession makes a new session, or moves one here, and answers the client.
-func (s *Server) openSession(ctx context.Context, c *conn, hello *jute.ConnectRequest) error {
-	if hello.LastZxidSeen > s.tree.Load().Published() {
-		return fmt.Errorf("%w: client has seen zxid %#x, this server %#x", errRefused, hello.LastZxidSeen, s.tree.Load().Published())
-	}
-	s.stats.hellos.Add(1)
-	answer := jute.ConnectResponse{Password: make([]byte, passwordBytes), HasReadOnly: hello.HasReadOnly}
-	timeout, err := s.negotiate(ctx, c, hello)
-	if err == nil {
-		answer.Timeout, answer.SessionID, answer.Password = timeout, c.session, s.password(c.session)
-		c.timeout = time.Duration(timeout) * time.Millisecond
-		if !s.register(c) {
-			return errSessionClosed
-		}
-	}
-	if err != nil && !errors.Is(err, errRefused) {
-		return err
-	}
-	c.append(jute.EndFrame(answer.Append(jute.BeginFrame(nil)), 0))
-	if err != nil {
-		c.finishOutput()
-		s.goroutines.Go(c.write)
-	}
-	return err
-}
-
-// negotiate returns the session's timeout in ms, or errRefused.
-func (s *Server) negotiate(ctx context.Context, c *conn, hello *jute.ConnectRequest) (timeout int32, err error) {
-	timeout = int32(s.clampTimeout(hello.Timeout).Milliseconds())
-	txn := tree.Txn{Kind: tree.KindAttachSession, Session: hello.SessionID, Timeout: timeout, Owner: uint8(s.cfg.ID)}
-	switch {
-	case txn.Session == 0:
-		txn.Kind, txn.Session = tree.KindCreateSession, s.newSessionID()
-	case !hmac.Equal(hello.Password, s.password(txn.Session)):
-		c.pauseRefused()
-		return 0, fmt.Errorf("%w: wrong password for %v", errRefused, sessionID(txn.Session))
-	}
-	c.session = txn.Session
-	o, ok := s.ask(ctx, &submission{kind: workWrite, session: c.session, txn: tree.AppendTxn(nil, &txn), conn: c})
-	switch {
-	case ok && o.code == jute.CodeSessionExpired:
-		return 0, fmt.Errorf("%w: %v has expired", errRefused, sessionID(c.session))
-	case !ok || o.code != jute.CodeOK:
-		return 0, fmt.Errorf("zk: session neither made nor attached: %w", o.code)
-	case txn.Kind == tree.KindAttachSession:
-		s.stats.revalidated.Add(1)
-	}
-	return timeout, nil
-}
-
-func (s *Server) clampTimeout(ms int32) time.Duration {
-	return min(max(time.Duration(ms)*time.Millisecond, s.cfg.MinSessionTimeout), s.cfg.MaxSessionTimeout)
-}
-
-// newSessionID draws an id that cannot be guessed, but for its first byte, which
-// names the server as ZooKeeper's do.
-func (s *Server) newSessionID() int64 {
-	b := s.randomBytes(8)
-	b[0] = byte(s.cfg.ID)
-	return int64(binary.BigEndian.Uint64(b))
-}
-
-// password is what proves that a client owns a session: a MAC of its id, so
-// that any server can check it without having heard of it (S13).
-func (s *Server) password(session int64) []byte {
-	mac := hmac.New(sha256.New, s.tree.Load().Property(secretProperty))
-	_ = binary.Write(mac, binary.BigEndian, session) // a hash does not fail
-	return mac.Sum(nil)[:passwordBytes]
-}
-
-// register makes a connection its session's; an older one is closed at once,
-// and what it asked for and the loop has not seen yet will not be done. False if
-// the session has ended since the leader was asked: who is not registered at that
-// publication is not told of it by endSession.
-func (s *Server) register(c *conn) bool {
-	s.pub.Lock()
-	if _, lives := s.tree.Load().Session(c.session); !lives {
-		s.pub.Unlock()
-		return false
-	}
-	old := s.bySession[c.session]
-	s.bySession[c.session] = c
-	s.clients[c.id] = c
-	c.stats.session.Store(c.session)
-	s.pub.Unlock()
-	if old != nil {
-		old.close(errSessionMoved)
-	}
-	return true
-}
-
-func (s *Server) unregister(c *conn) {
-	s.pub.Lock()
-	defer s.pub.Unlock()
-	delete(s.clients, c.id)
-	if s.bySession[c.session] == c {
-		delete(s.bySession, c.session)
-	}
-	s.watches.RemoveAll(c.id)
-}
-
 // clientList appends the connections that have a session. The caller holds pub.
 func (s *Server) clientList(dst []*conn) []*conn {
 	for _, c := range s.clients {
@@ -245,14 +136,14 @@ func (s *Server) clientList(dst []*conn) []*conn {
 	return dst
 }
 
-// endSession closes the connection of a session that ended, unless it is the
-// client's own doing: then the reply goes out first.
-func (s *Server) endSession(session int64) {
+// endSession closes the connection of a session that ended or went to another
+// server, unless it is the client's own doing: then the reply goes out first.
+func (s *Server) endSession(session int64, why error) {
 	s.pub.RLock()
 	c := s.bySession[session]
 	s.pub.RUnlock()
 	if c != nil && !c.finishing() {
-		c.close(errSessionClosed)
+		c.close(why)
 	}
 }
 
@@ -266,7 +157,7 @@ func (s *Server) dropStranded(now time.Duration) {
 	conns := s.clientList(nil)
 	s.pub.RUnlock()
 	for _, c := range conns {
-		if now-s.strandedAt > c.timeout/3 {
+		if !c.readOnly && now-s.strandedAt > c.timeout/3 {
 			c.close(errStranded)
 		}
 	}

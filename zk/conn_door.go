@@ -4,6 +4,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"time"
 )
 
 // door counts clients' connections, in all and by address.
@@ -75,4 +76,26 @@ func remoteIP(c net.Conn) net.IP {
 	}
 	host, _, _ = strings.Cut(host, "%") // the zone of an IPv6 address
 	return net.ParseIP(host)
+}
+
+// rate lets so many pass in a second, and as many at once after a pause.
+type rate struct {
+	mu   sync.Mutex
+	left float64
+	at   time.Duration // of the last one let through; 0: none yet
+}
+
+func (r *rate) take(perSecond int, now time.Duration) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.left = min(r.left+float64(perSecond)*(now-r.at).Seconds(), float64(perSecond))
+	if r.at == 0 {
+		r.left = float64(perSecond)
+	}
+	r.at = now
+	if r.left < 1 {
+		return false
+	}
+	r.left--
+	return true
 }

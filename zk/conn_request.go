@@ -92,6 +92,11 @@ func (q *requestReader) fill() error {
 	if len(q.buf) == cap(q.buf) {
 		q.buf = slices.Grow(q.buf, max(clientReadBytes, len(q.buf)))
 	}
+	if q.c.readOnly { // nobody else expires its session
+		if err := q.c.net.SetReadDeadline(time.Now().Add(q.c.timeout)); err != nil {
+			return err
+		}
+	}
 	n, err := q.c.net.Read(q.buf[len(q.buf):cap(q.buf)])
 	q.buf = q.buf[:len(q.buf)+n]
 	q.tally.at = time.Since(q.c.s.started)
@@ -130,6 +135,9 @@ func (q *requestReader) handle(frame []byte) error {
 		return body.Err()
 	}
 	q.tally.note(&h, frame)
+	if _, isRead := reads[h.Op]; q.c.readOnly && !isRead && h.Op != jute.OpAuth && h.Op != jute.OpSASL {
+		return q.handleReadOnly(&h)
+	}
 	switch h.Op {
 	case jute.OpPing:
 		if q.c.serveRead(jute.XidPing, h.Op, &body) { // whatever the client called it, as there
@@ -229,6 +237,10 @@ func (q *requestReader) write(h *jute.RequestHeader, body *jute.Reader) error {
 		m.Decode(body)
 		q.txn.Kind, q.txn.Ops = tree.KindMulti, m.Ops
 	case jute.OpCloseSession:
+		if c.local.Load() {
+			c.s.locals.remove(c.session)
+			return q.closeHere(h)
+		}
 		q.txn.Kind = tree.KindCloseSession
 	case jute.OpCreate, jute.OpCreate2, jute.OpCreateContainer, jute.OpCreateTTL, jute.OpDelete, jute.OpSetData, jute.OpSetACL:
 		q.txn.Op.DecodeBody(body, h.Op)
@@ -239,6 +251,9 @@ func (q *requestReader) write(h *jute.RequestHeader, body *jute.Reader) error {
 	}
 	if body.Err() != nil {
 		return q.answer(h, jute.CodeMarshallingError)
+	}
+	if c.local.Load() && !q.localWrite() {
+		return io.EOF
 	}
 	if !q.acquire() {
 		return io.EOF

@@ -63,6 +63,9 @@ type Server struct {
 	outstanding *limiter
 	nextConn    atomic.Uint64
 	serving     gate
+	readOnly    gate // open while there are reads only
+	locals      *locals
+	newSessions rate
 	status      atomic.Pointer[ServerStatus]
 	stats       serverStats
 	traceMask   atomic.Int64
@@ -160,6 +163,8 @@ func newServer(cfg Config) *Server {
 		s.stats.lookings.Store(1)
 	}
 	s.serving.init()
+	s.readOnly.init()
+	s.locals = newLocals(&s.cfg)
 	s.links.Store(&map[zab.ServerID]*link{})
 	s.status.Store(&ServerStatus{ID: cfg.ID, State: "looking"})
 	return s
@@ -379,6 +384,8 @@ func (s *Server) fail(err error) {
 func (s *Server) publishStatus() {
 	st := &ServerStatus{ID: s.cfg.ID, State: "looking", Leader: int64(s.role.Leader), Epoch: s.role.Epoch}
 	switch {
+	case s.readOnly.isOpen():
+		st.State = readOnlyState
 	case s.role.State == zab.Leading && s.standalone():
 		st.State = "standalone"
 	case s.role.State == zab.Leading:
@@ -432,12 +439,16 @@ func (g *gate) isOpen() bool {
 	return g.open
 }
 
-func (g *gate) wait(ctx context.Context) error {
+// channel is closed while the gate is open.
+func (g *gate) channel() <-chan struct{} {
 	g.mu.Lock()
-	opened := g.opened
-	g.mu.Unlock()
+	defer g.mu.Unlock()
+	return g.opened
+}
+
+func (g *gate) wait(ctx context.Context) error {
 	select {
-	case <-opened:
+	case <-g.channel():
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)

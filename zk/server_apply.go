@@ -17,6 +17,7 @@ type batch struct {
 	frames []byte // replies to this server's clients, one after the other
 	done   []completion
 	closed []int64 // sessions that ended
+	moved  []int64 // sessions that went to another server
 	zxid   zab.Zxid
 }
 
@@ -41,6 +42,7 @@ func (b *batch) reset() {
 		b.frames = nil
 	}
 	b.events, b.frames, b.done, b.closed, b.zxid = b.events[:0], b.frames[:0], b.done[:0], b.closed[:0], 0
+	b.moved = b.moved[:0]
 }
 
 // apply applies committed entries and publishes them in batches (R4): a batch
@@ -120,6 +122,9 @@ func (s *Server) followSessions(env *envelope) {
 			s.lead.addSession(s.txn.Session, s.txn.Timeout, env.Origin, s.now())
 		}
 	case tree.KindAttachSession:
+		if env.Origin != zab.ServerID(s.cfg.ID) {
+			s.batch.moved = append(s.batch.moved, s.txn.Session)
+		}
 		if s.lead != nil {
 			s.lead.moveSession(s.applied, s.txn.Session, s.txn.Timeout, env.Origin, s.now())
 		}
@@ -178,7 +183,10 @@ func (s *Server) publish() {
 		c.conn.complete(c.op, b.frames[c.from:c.to], now)
 	}
 	for _, session := range b.closed {
-		s.endSession(session)
+		s.endSession(session, errSessionClosed)
+	}
+	for _, session := range b.moved {
+		s.endSession(session, errSessionMoved)
 	}
 	b.reset()
 }

@@ -112,6 +112,23 @@ type Config struct {
 	// log below them. 0: after each snapshot; negative: never.
 	PurgeInterval time.Duration
 
+	// SessionsMax is how many sessions there may be; above it a client that wants a
+	// new one is sent away. 100,000; negative: no limit.
+	SessionsMax int
+	// SessionRateMax is how many new sessions a second this server makes for clients
+	// of other machines. 1,000; negative: no limit.
+	SessionRateMax int
+	// ReadOnlyMode lets a server that has lost its quorum serve reads to clients
+	// that ask for it (readonlymode.enabled; ClientConfig.ReadOnly).
+	ReadOnlyMode bool
+	// LocalSessions makes new sessions known to their server only: quicker, but
+	// without ephemerals, and ended by the server's end (localSessionsEnabled). The
+	// same on every server.
+	LocalSessions bool
+	// LocalSessionsUpgrading makes a local session that creates an ephemeral one of
+	// the ensemble (localSessionsUpgradingEnabled). Else that is ErrEphemeralOnLocal.
+	LocalSessionsUpgrading bool
+
 	// ExtendedTypes permits znodes with a time to live (extendedTypesEnabled); else
 	// their creation is ErrUnimplemented. The leader's counts.
 	ExtendedTypes bool
@@ -172,6 +189,9 @@ const (
 	defaultTickTime         = 2 * time.Second
 	maxSessionTimeoutAtMost = 40 * time.Second // default of the maximum, however short the tick
 
+	defaultSessionsMax    = 100_000
+	defaultSessionRateMax = 1000
+
 	defaultContainerCheckInterval = time.Minute
 	defaultContainersPerMinute    = 10_000
 )
@@ -199,6 +219,8 @@ func (c Config) withDefaults() (Config, error) {
 	setDefault(&c.SnapCount, defaultSnapCount)
 	setDefault(&c.SnapBytes, defaultSnapBytes)
 	setDefault(&c.SnapRetainCount, defaultSnapRetainCount)
+	setDefault(&c.SessionsMax, defaultSessionsMax)
+	setDefault(&c.SessionRateMax, defaultSessionRateMax)
 	setDefault(&c.ContainerCheckInterval, defaultContainerCheckInterval)
 	setDefault(&c.ContainersPerMinute, defaultContainersPerMinute)
 	if c.DigestAlgorithm == "" {

@@ -53,7 +53,7 @@ func TestDeadSessionIsNotRegistered(t *testing.T) {
 		c := pipeConn(t, s)
 		c.session = 4711
 		require.False(t, s.register(c))
-		create := tree.AppendTxn(nil, &tree.Txn{Kind: tree.KindCreateSession, Session: 4711, Timeout: 4000})
+		create := tree.AppendTxn(nil, &tree.Txn{Kind: tree.KindCreateSession, Session: 4711, Timeout: 4000, Owner: 1})
 		o, ok := s.ask(t.Context(), &submission{kind: workWrite, txn: create})
 		require.True(t, ok)
 		require.Equal(t, jute.CodeOK, o.code)

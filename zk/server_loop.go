@@ -194,10 +194,12 @@ func (s *Server) onTick() {
 	s.housekept = now
 	s.tree.Load().Sweep(sweepPerTick)
 	s.forgetClosed()
+	s.touchLocals()
 	s.touchSessions()
 	s.expireSessions()
 	s.reap(now)
 	s.dropStranded(now)
+	s.checkReadOnly(now)
 	s.snapshotIfDue()
 }
 
@@ -223,4 +225,5 @@ func (s *Server) onRole(r *zab.Role) {
 		s.openFence()
 	}
 	s.publishStatus()
+	s.checkReadOnly(time.Since(s.started))
 }

@@ -149,7 +149,6 @@ func TestSessionRefusals(t *testing.T) {
 	moved := dialWire(t, e, 3)
 	p = moved.connect(jute.ConnectRequest{Timeout: 4000, SessionID: live.session, Password: live.password, HasReadOnly: true})
 	require.Equal(t, live.session, p.SessionID)
-	live.raw(request(2, jute.OpCreate, &jute.CreateRequest{Path: "/moved", ACL: openACL}))
 	live.ended()
 	moved.raw(request(1, jute.OpExists, &jute.PathWatchRequest{Path: "/moved"}))
 	h, _ = moved.reply()
