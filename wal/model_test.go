@@ -99,6 +99,22 @@ func (m *model) sync() error {
 	return m.settle(m.l.Sync(), o)
 }
 
+// commit is append and sync in one.
+func (m *model) commit(n int) error {
+	m.life++
+	key := m.l.Next()
+	rs := recs(m.life, n, key)
+	o := m.now()
+	o.recs = append(slices.Clone(o.recs), rs...)
+	m.legal = append(m.legal[:0:0], o)
+	got, err := m.l.Commit(rs[0].Payload)
+	if err == nil && got != key {
+		return fmt.Errorf("Commit says key %d, not %d", got, key)
+	}
+	o.durable = len(o.recs)
+	return m.settle(err, o)
+}
+
 func (m *model) truncateAfter(key uint64) error {
 	o := m.now()
 	n := slices.IndexFunc(o.recs, func(r Record) bool { return r.Key > key })
@@ -247,7 +263,8 @@ func (m *model) workload() error {
 		func() error { return m.append(30, 68) },
 		m.floor,
 		m.sync,
-		func() error { return m.append(120, 69, 70, 71) },
+		func() error { return m.commit(120) }, // 69
+		func() error { return m.append(120, 70, 71) },
 		m.sync,
 		func() error { return m.replace(func(uint64) bool { return false }) }, // nothing of it stays
 		func() error { return m.append(120, 72, 73) },                         // recycles one of them

@@ -31,8 +31,10 @@ func (m *model) randomly(rng *rand.Rand) error {
 				keys = append(keys, keys[len(keys)-1]+1+uint64(rng.IntN(2)))
 			}
 			err = m.append(10+30*rng.IntN(6), keys...)
-		case n < 15:
+		case n < 13:
 			err = m.sync()
+		case n < 15:
+			err = m.commit(10 + 30*rng.IntN(6))
 		case n < 17:
 			err = m.truncateAfter(key)
 		case n < 18:
