@@ -200,6 +200,7 @@ func (s *Server) recover() error {
 		// overflow its link's queue: it would start over for ever.
 		WindowBytesMax:   s.cfg.PeerQueueBytesMax / 2,
 		InFlightBytesMax: s.cfg.PeerQueueBytesMax / 8,
+		LogHistory:       true,
 	}
 	s.initial = s.initialMembership(&rec)
 	s.active.Store(&s.initial)

@@ -83,3 +83,16 @@ func (s *Server) onSnapshotted(e *event) {
 	}
 	s.peer.Compact(e.zxid)
 }
+
+// readHistory starts a goroutine that reads the log for a learner which was away
+// for longer than the history in memory goes back. More than a peer's queue takes
+// is better sent as a snapshot.
+func (s *Server) readHistory(w zab.HistoryWanted) {
+	s.goroutines.Go(func() {
+		from, entries, err := s.store.Behind(&w, s.cfg.PeerQueueBytesMax)
+		if err != nil {
+			s.log.Warn("log not read for a learner, which gets a snapshot", "peer", w.To, "err", err)
+		}
+		s.inbox.push(event{kind: eventCall, call: func() { s.peer.HistoryRead(w.To, w.Session, from, entries) }})
+	})
+}

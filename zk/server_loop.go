@@ -154,6 +154,9 @@ func (s *Server) drain() {
 			taken = append(taken, h)
 			s.peer.SnapshotTaken(w.To, w.Session, h)
 		}
+		for i := range rd.HistoryWanted {
+			s.readHistory(rd.HistoryWanted[i])
+		}
 		if rd.Memberships != nil {
 			s.onMemberships(rd.Memberships)
 		}

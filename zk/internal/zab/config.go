@@ -61,6 +61,8 @@ type Config struct {
 	// returns ErrFull. InFlightEntriesMax also bounds what a learner that lags behind has been sent and not
 	// acknowledged. 0: DefaultInFlightEntriesMax, DefaultInFlightBytesMax.
 	InFlightEntriesMax, InFlightBytesMax int
+	// LogHistory says that the shell answers Ready.HistoryWanted. Unset: who needs more than the window gets SNAP.
+	LogHistory bool
 	// CounterMax is the last counter of an epoch; a leader that reached it stops proposing, waits until all is
 	// committed and stands for a new epoch. 0: 0xffffffff, all that a zxid holds.
 	CounterMax uint32

@@ -71,7 +71,10 @@ func (p *Peer) notify(to ServerID, flags Flags) {
 	if p.state != Looking {
 		epoch = p.roleEpoch()
 	}
-	p.send(Message{Type: MsgNotification, To: to, State: p.state, Flags: flags, Round: p.el.round, Epoch: epoch, Vote: p.el.vote})
+	p.send(Message{
+		Type: MsgNotification, To: to, State: p.state, Flags: flags, Round: p.el.round, Epoch: epoch, Vote: p.el.vote,
+		Commit: p.rules[0].m.Version,
+	})
 }
 
 func (p *Peer) tickLooking() {
@@ -85,6 +88,14 @@ func (p *Peer) tickLooking() {
 }
 
 func (p *Peer) stepNotification(c *contact, i int, m Message) {
+	if p.prove(m.Commit) && p.state == Looking && p.drained == drainedNothing {
+		p.startElection() // by what is now known
+		if p.state != Looking {
+			p.notify(m.From, 0)
+			return
+		}
+		c = &p.others[i]
+	}
 	if m.State == Looking {
 		c.info.Type = 0
 		p.el.epochSeen = max(p.el.epochSeen, min(m.Epoch, epochMax-1))

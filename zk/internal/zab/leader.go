@@ -24,6 +24,7 @@ const (
 	learnerWaiting                     // FOLLOWERINFO seen
 	learnerInvited                     // LEADERINFO sent
 	learnerAcked                       // ACKEPOCH seen
+	learnerLog                         // waits for the shell's reading of the log
 	learnerSnap                        // waits for the shell's snapshot
 	learnerSyncing                     // NEWLEADER sent
 	learnerSynced                      // NEWLEADER acknowledged: its acknowledgements count

@@ -107,13 +107,24 @@ func (p *Peer) recount() {
 	n := len(p.configs)
 	last := p.configs[n-1]
 	p.rules, p.pending = p.rules[:0], 0
-	if n > 1 && p.committed < last.pos && p.win.end() == last.pos {
+	if n > 1 && p.committed < last.pos && p.win.end() == last.pos && p.proven != last.e.m.Version {
 		p.rules, p.pending = append(p.rules, p.configs[n-2].e), last.pos
 	}
 	p.rules = append(p.rules, last.e)
 	p.alone = p.quorate(func(at int) bool { return at == self })
 	p.leaver = len(p.rules) == 1 && !last.e.votes
 	p.reconfigured = p.reconfigured || p.reportedTo != p.Memberships()
+}
+
+// prove says that the configuration of that version is committed, as another server knows, and whether that makes a
+// difference. One that has no vote any more may have what proves it, and nobody else.
+func (p *Peer) prove(version Zxid) bool {
+	if p.pending == 0 || version != p.rules[1].m.Version {
+		return false
+	}
+	p.proven = version
+	p.recount()
+	return true
 }
 
 // quorate reports whether those of whom has is true are a quorum of every configuration that counts.

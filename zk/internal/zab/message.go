@@ -7,8 +7,8 @@ type MessageType uint8
 
 // The messages between peers. In brackets the fields used besides Type, From and To.
 const (
-	// MsgNotification: what the sender thinks in the election [State, Round, Vote, Epoch (of its leader), Flags:
-	// FlagAsk, FlagVoter, FlagEstablished].
+	// MsgNotification: what the sender thinks in the election [State, Round, Vote, Epoch (of its leader), Commit (the
+	// version of the newest configuration that it knows to be committed), Flags: FlagAsk, FlagVoter, FlagEstablished].
 	MsgNotification MessageType = iota + 1
 	// MsgFollowerInfo, learner → leader: opens a session [Session, Epoch (accepted), Round, Flags: FlagVoter].
 	MsgFollowerInfo

@@ -33,6 +33,7 @@ type Peer struct {
 	configs      []configAt    // those of the history that may count
 	rules        []*electorate // the active one and, if any, the pending one
 	pending      uint64        // position of the pending one, 0 if none
+	proven       Zxid          // version of a configuration that somebody knows to be committed
 	alone        bool          // this server is a quorum
 	leaver       bool          // this server has no vote
 	reconfigured bool          // Ready has not said so yet
@@ -73,6 +74,7 @@ type Peer struct {
 	msgs, msgsSpare         []Message
 	barriers, barriersSpare []Barrier
 	wanted, wantedSpare     []SnapshotWanted
+	history, historySpare   []HistoryWanted
 }
 
 // New returns a looking peer with what its disk holds. Its first Ready asks the others for their votes, or,
@@ -246,7 +248,7 @@ func (p *Peer) fail(err error) {
 	p.leave()
 	p.state, p.leader, p.established, p.err = Failed, 0, false, err
 	p.drained, p.fl = drainedNothing, following{}
-	p.msgs, p.wanted = p.msgs[:0], p.wanted[:0]
+	p.msgs, p.wanted, p.history = p.msgs[:0], p.wanted[:0], p.history[:0]
 }
 
 func (p *Peer) roleEpoch() uint32 {

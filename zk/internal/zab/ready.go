@@ -71,6 +71,19 @@ type SnapshotWanted struct {
 	Session uint64
 }
 
+// HistoryWanted asks the shell whether its log holds what a learner lacks below the window, to be told to
+// Peer.HistoryRead. Until then nothing is sent to that learner. An answer may be late or never come.
+//
+// Base and Tails describe the learner's log as ACKEPOCH does. The entry to begin behind is the greatest that this log
+// holds, of the epoch of one of the tails, at most that tail; or Base, if this log begins behind it.
+type HistoryWanted struct {
+	To      ServerID
+	Session uint64
+	Base    Zxid
+	Tails   []Zxid
+	UpTo    Zxid // the window's base, at least
+}
+
 // Role is what a peer has become.
 type Role struct {
 	State  State
@@ -87,7 +100,7 @@ type Role struct {
 // Ready is what the shell has to do, in this order but for Persist, which may run beside the rest: perform
 // Persist and, when it is durable, send AfterSync; send Messages; apply Committed; then look at the rest.
 //
-// Messages, Committed, Barriers and SnapshotsWanted are valid until the next call of Peer.Ready; Persist and
+// Messages, Committed, Barriers, SnapshotsWanted and HistoryWanted are valid until the next call of Peer.Ready; Persist and
 // AfterSync until Peer.Persisted of that write. What their elements point to (entries, data) is never written to
 // again and may be kept.
 type Ready struct {
@@ -104,6 +117,7 @@ type Ready struct {
 	// Barriers are those now answered. A role that loses its leadership drops the others silently.
 	Barriers        []Barrier
 	SnapshotsWanted []SnapshotWanted
+	HistoryWanted   []HistoryWanted
 	// Role is set when it changed, and Memberships when the configurations that count did; the first Ready has
 	// both. Connect to their members.
 	Role        *Role

@@ -40,6 +40,7 @@ type story struct {
 	c        *simCluster
 	sent     []string
 	sessions map[[2]ServerID]uint64
+	log      bool
 }
 
 func (s *story) command(d *script.Cmd) string {
@@ -51,6 +52,7 @@ func (s *story) command(d *script.Cmd) string {
 
 func (s *story) do(d *script.Cmd) string {
 	if d.Name == "servers" {
+		s.log = d.Has("log")
 		s.servers(d.Int("n"), d.IntOr("extra", 0), uint32(d.IntOr("counter-max", 0)), d.IntOr("window", 0))
 		return ""
 	}
@@ -100,7 +102,7 @@ func (s *story) do(d *script.Cmd) string {
 }
 
 func (s *story) servers(n, extra int, counterMax uint32, windowMax int) {
-	cfg := Config{SyncLimitTicks: 5, InitLimitTicks: 20, FinalizeTicks: 4, ResendTicks: 4, CounterMax: counterMax, WindowEntriesMax: windowMax}
+	cfg := Config{SyncLimitTicks: 5, InitLimitTicks: 20, FinalizeTicks: 4, ResendTicks: 4, CounterMax: counterMax, WindowEntriesMax: windowMax, LogHistory: s.log}
 	s.c = newSimCluster(sim.NewEngine(1), n, extra, sim.NetFaults{}, cfg)
 	s.c.fsync = 10 * time.Microsecond
 	for i, nd := range s.c.nodes {

@@ -29,7 +29,7 @@ func simBatch(name string) sim.Batch {
 			"net.duplicated", "net.slow", "fault.crash", "fault.crash-leader", "fault.crash-all", "fault.wipe", "fault.partition",
 			"fault.one-way", "fault.isolate-leader", "fault.reset", "fault.usurp", "fault.pause", "fault.disk-error", "fault.slow-disk",
 			"servers.1", "servers.3", "servers.5", "reconfig.proposed", "reconfig.committed", "reconfig.refused", "reconfig.groups",
-			"reconfig.leader-leaves", "reconfig.joins", "reconfig.pending-start", "propose.reconfig",
+			"reconfig.leader-leaves", "reconfig.joins", "reconfig.pending-start", "history.wanted", "history.read", "propose.reconfig",
 		},
 	}
 }
@@ -89,6 +89,7 @@ func drawConfig(r *rand.Rand) Config {
 		WindowEntriesMax: int(sim.LogUniform(r, 4, 2000)), BatchEntriesMax: int(sim.LogUniform(r, 1, 256)),
 		InFlightEntriesMax: int(sim.LogUniform(r, 4, 500)),
 	}
+	cfg.LogHistory = sim.Chance(r, 0.6)
 	if sim.Chance(r, 0.3) {
 		cfg.CounterMax = uint32(sim.LogUniform(r, 5, 500))
 	}

@@ -264,6 +264,9 @@ func (c *simCluster) drain(nd *simNode) {
 		for _, w := range rd.SnapshotsWanted {
 			c.snapshotWanted(nd, w)
 		}
+		for _, w := range rd.HistoryWanted {
+			c.historyWanted(nd, w)
+		}
 		if rd.Role != nil {
 			c.roleChanged(nd, *rd.Role)
 		}

@@ -38,6 +38,7 @@ type simDisk struct {
 	epochs  Epochs
 	snap    stateSnap
 	log     []Entry // above snap
+	older   []Entry // what the log holds up to snap
 	matched int     // how many entries of the global history it holds as its prefix
 }
 
@@ -97,7 +98,7 @@ func (c *simCluster) perform(nd *simNode, w *Write, n int) {
 		if n > 1 {
 			s := w.Snapshot.(stateSnap)
 			c.checkSnapshot(nd, s)
-			d.log, d.snap = nil, s
+			d.log, d.older, d.snap = nil, nil, s
 			d.matched = min(s.count, len(c.history))
 		}
 	}
@@ -131,6 +132,10 @@ func (nd *simNode) compact(r *rand.Rand) {
 	upTo := d.snap.zxid
 	if n-keep > 0 {
 		upTo = d.log[n-keep-1].Zxid
+	}
+	d.older = append(d.older, d.log[:n]...)
+	if len(d.older) > 0 {
+		d.older = slices.Clone(d.older[r.IntN(len(d.older)):])
 	}
 	d.log = slices.Clone(d.log[n:])
 	d.snap = nd.state

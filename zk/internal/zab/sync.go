@@ -14,11 +14,30 @@ const heldMax = 1024
 func (p *Peer) synchronize(i int) {
 	l := &p.ld.learners[i]
 	z, ok := p.win.common(l.base, l.tails)
-	if !ok {
-		l.phase, l.truncate = learnerSnap, p.win.base
-		p.wanted = append(p.wanted, SnapshotWanted{To: p.others[i].id, Session: l.session})
+	switch {
+	case !ok && p.cfg.LogHistory:
+		l.phase = learnerLog
+		p.history = append(p.history, HistoryWanted{
+			To: p.others[i].id, Session: l.session, Base: l.base, Tails: l.tails, UpTo: p.win.base,
+		})
+		return
+	case !ok:
+		p.wantSnapshot(i)
 		return
 	}
+	p.sendDiff(i, z)
+	p.sendHistory(i, p.win.pos(z))
+}
+
+func (p *Peer) wantSnapshot(i int) {
+	l := &p.ld.learners[i]
+	l.phase, l.truncate = learnerSnap, p.win.base
+	p.wanted = append(p.wanted, SnapshotWanted{To: p.others[i].id, Session: l.session})
+}
+
+// sendDiff tells a learner which of its log remains: all up to z.
+func (p *Peer) sendDiff(i int, z Zxid) {
+	l := &p.ld.learners[i]
 	m := Message{Type: MsgDiff, To: p.others[i].id, Session: l.session, Epoch: p.ld.epoch, Zxid: z}
 	last := l.base
 	if n := len(l.tails); n > 0 {
@@ -28,7 +47,40 @@ func (p *Peer) synchronize(i int) {
 		m.Type = MsgTrunc
 	}
 	p.send(m)
-	p.sendHistory(i, p.win.pos(z))
+}
+
+// HistoryRead answers Ready.HistoryWanted with the entries behind from, up to the wanted zxid at least; the peer keeps
+// the slice. Without entries, or if they do not reach the window any more, the learner gets SNAP. What lies below the
+// window is committed, so it does not matter when it was read.
+func (p *Peer) HistoryRead(to ServerID, session uint64, from Zxid, entries []Entry) {
+	i := p.index(to)
+	if p.state != Leading || i < 0 {
+		return
+	}
+	l := &p.ld.learners[i]
+	if l.phase != learnerLog || l.session != session {
+		return
+	}
+	base, last, n := p.win.base, from, 0
+	for n < len(entries) && entries[n].Zxid <= base && follows(last, entries[n].Zxid) {
+		last = entries[n].Zxid
+		n++
+	}
+	if last != base {
+		p.wantSnapshot(i)
+		return
+	}
+	l.heard = p.now
+	p.sendDiff(i, from)
+	w := window{base: from, entries: entries[:n:n]}
+	for pos := uint64(0); pos < w.end(); {
+		next := w.batch(pos, w.end(), p.cfg.BatchEntriesMax, p.cfg.BatchBytesMax)
+		p.send(Message{
+			Type: MsgProposal, To: to, Session: session, Epoch: p.ld.epoch, Prev: w.zxid(pos), Entries: w.slice(pos, next),
+		})
+		pos = next
+	}
+	p.sendHistory(i, p.win.start)
 }
 
 // SnapshotTaken answers Ready.SnapshotsWanted with a snapshot of what was handed out as committed so far, or

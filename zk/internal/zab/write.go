@@ -98,6 +98,10 @@ func (p *Peer) Ready() (Ready, bool) {
 		rd.SnapshotsWanted = p.wanted
 		p.wanted, p.wantedSpare = p.wantedSpare[:0], p.wanted
 	}
+	if len(p.history) > 0 {
+		rd.HistoryWanted = p.history
+		p.history, p.historySpare = p.historySpare[:0], p.history
+	}
 	if r := (Role{State: p.state, Leader: p.leader, Epoch: p.roleEpoch(), Established: p.established, Err: p.err}); r != p.reported {
 		p.reported, p.role = r, r
 		rd.Role = &p.role
@@ -107,7 +111,7 @@ func (p *Peer) Ready() (Ready, bool) {
 		p.reportedTo = p.members
 		rd.Memberships = &p.members
 	}
-	ok := rd.Messages != nil || rd.Persist != nil || rd.Committed != nil || rd.Barriers != nil || rd.SnapshotsWanted != nil ||
+	ok := rd.Messages != nil || rd.Persist != nil || rd.Committed != nil || rd.Barriers != nil || rd.SnapshotsWanted != nil || rd.HistoryWanted != nil ||
 		rd.Role != nil || rd.Memberships != nil
 	return rd, ok
 }
