@@ -12,9 +12,15 @@ import (
 func (s *Server) adminConfiguration() adminAnswer {
 	c := s.settings()
 	a := adminAnswer{
-		{"client_port", c.clientPort}, {"data_dir", c.dataDir}, {"data_log_dir", c.logDir}, {"tick_time", c.tickMillis},
-		{"max_client_cnxns", c.cnxnsMax}, {"min_session_timeout", c.minMS}, {"max_session_timeout", c.maxMS},
-		{"server_id", s.cfg.ID}, {"client_port_listen_backlog", -1},
+		{"client_port", c.clientPort},
+		{"data_dir", c.dataDir},
+		{"data_log_dir", c.logDir},
+		{"tick_time", c.tickMillis},
+		{"max_client_cnxns", c.cnxnsMax},
+		{"min_session_timeout", c.minMS},
+		{"max_session_timeout", c.maxMS},
+		{"server_id", s.cfg.ID},
+		{"client_port_listen_backlog", -1},
 	}
 	if c.securePort > 0 {
 		a = slices.Insert(a, 1, adminField{"secure_client_port", c.securePort})
@@ -37,14 +43,25 @@ func (s *Server) adminStatReset() adminAnswer {
 // adminInfo is a connection as ServerCnxn.getConnectionInfo tells it.
 func (i connInfo) adminInfo(brief bool) adminAnswer {
 	a := adminAnswer{
-		{"remote_socket_address", "/" + i.remote}, {"interest_ops", i.interestOps()}, {"outstanding_requests", i.queued},
-		{"packets_received", i.received}, {"packets_sent", i.sent},
+		{"remote_socket_address", "/" + i.remote},
+		{"interest_ops", i.interestOps()},
+		{"outstanding_requests", i.queued},
+		{"packets_received", i.received},
+		{"packets_sent", i.sent},
 	}
 	if !brief && i.session != 0 {
 		a = append(a, adminAnswer{
-			{"session_id", i.session}, {"last_operation", i.lastOp}, {"established", jacksonTime(i.established)}, {"session_timeout", i.timeout.Milliseconds()},
-			{"last_cxid", i.lastXid}, {"last_zxid", i.lastZxid}, {"last_response_time", i.lastResponse}, {"last_latency", i.lastLat},
-			{"min_latency", i.minLat}, {"avg_latency", i.avgLat}, {"max_latency", i.maxLat},
+			{"session_id", i.session},
+			{"last_operation", i.lastOp},
+			{"established", jacksonTime(i.established)},
+			{"session_timeout", i.timeout.Milliseconds()},
+			{"last_cxid", i.lastXid},
+			{"last_zxid", i.lastZxid},
+			{"last_response_time", i.lastResponse},
+			{"last_latency", i.lastLat},
+			{"min_latency", i.minLat},
+			{"avg_latency", i.avgLat},
+			{"max_latency", i.maxLat},
 		}...)
 	}
 	return a
@@ -175,14 +192,27 @@ func (s *Server) adminServerStats() adminAnswer {
 	data, log := s.dirBytes()
 	responses := adminBuffers(st.LastResponseBytes, st.MinResponseBytes, st.MaxResponseBytes)
 	a := adminAnswer{
-		{"version", version}, {"read_only", st.Status.State == readOnlyState},
+		{"version", version},
+		{"read_only", st.Status.State == readOnlyState},
 		{"server_stats", adminAnswer{
-			{"packets_sent", st.PacketsSent}, {"packets_received", st.PacketsReceived}, {"fsync_threshold_exceed_count", 0},
-			{"client_response_stats", responses}, {"provider_null", false}, {"server_state", st.Status.State},
-			{"data_dir_size", data}, {"log_dir_size", log}, {"last_processed_zxid", st.Status.Zxid}, {"outstanding_requests", st.Outstanding},
-			{"avg_latency", number(javaDouble(round4(l.Avg() / 1000)))}, {"max_latency", l.Max / 1000}, {"min_latency", l.Min / 1000},
-			{"num_alive_client_connections", st.Connections}, {"uptime", st.Uptime.Milliseconds()}, {"auth_failed_count", st.AuthFailures},
-			{"non_mtlsremote_conn_count", 0}, {"non_mtlslocal_conn_count", 0},
+			{"packets_sent", st.PacketsSent},
+			{"packets_received", st.PacketsReceived},
+			{"fsync_threshold_exceed_count", 0},
+			{"client_response_stats", responses},
+			{"provider_null", false},
+			{"server_state", st.Status.State},
+			{"data_dir_size", data},
+			{"log_dir_size", log},
+			{"last_processed_zxid", st.Status.Zxid},
+			{"outstanding_requests", st.Outstanding},
+			{"avg_latency", number(javaDouble(round4(l.Avg() / 1000)))},
+			{"max_latency", l.Max / 1000},
+			{"min_latency", l.Min / 1000},
+			{"num_alive_client_connections", st.Connections},
+			{"uptime", st.Uptime.Milliseconds()},
+			{"auth_failed_count", st.AuthFailures},
+			{"non_mtlsremote_conn_count", 0},
+			{"non_mtlslocal_conn_count", 0},
 		}},
 		{"client_response", responses},
 	}
@@ -250,9 +280,16 @@ func adminAddress(all []string) adminAnswer {
 	}
 	first := strings.Join(all[:1], "")
 	return adminAnswer{
-		{"empty", false}, {"all_addresses", all}, {"all_reachable_addresses", all}, {"one", first}, {"reachable_address", first},
-		{"wildcard_addresses", wildcards}, {"all_ports", ports}, {"all_host_strings", hosts},
-		{"all_reachable_addresses_or_all", all}, {"reachable_or_one", first},
+		{"empty", false},
+		{"all_addresses", all},
+		{"all_reachable_addresses", all},
+		{"one", first},
+		{"reachable_address", first},
+		{"wildcard_addresses", wildcards},
+		{"all_ports", ports},
+		{"all_host_strings", hosts},
+		{"all_reachable_addresses_or_all", all},
+		{"reachable_or_one", first},
 	}
 }
 
@@ -281,7 +318,10 @@ func (s *Server) adminZabState() adminAnswer {
 		state = "election"
 	}
 	return append(a, adminAnswer{
-		{"voting", voting}, {"last_zxid", fmt.Sprintf("0x%x", uint64(st.Zxid))}, {"zab_epoch", uint64(st.Zxid) >> 32},
-		{"zab_counter", uint64(st.Zxid) & 0xffffffff}, {"zabstate", state},
+		{"voting", voting},
+		{"last_zxid", fmt.Sprintf("0x%x", uint64(st.Zxid))},
+		{"zab_epoch", uint64(st.Zxid) >> 32},
+		{"zab_counter", uint64(st.Zxid) & 0xffffffff},
+		{"zabstate", state},
 	}...)
 }

@@ -3,6 +3,7 @@
 //
 //	vivarium up [-servers 3] [-brokers 3] [-zk-port 2181] [-kafka-port 9092] [-data DIR] [-zk-config FILE]
 //	vivarium zk -config zoo.cfg [-new | -import DIR | -restore FILE]
+//	vivarium cli [-server HOST:PORT,…[/CHROOT]] [COMMAND]
 //	vivarium status [-server HOST:PORT]
 //
 // Real clients work against it as they are. Exit codes: 0 after a clean stop,
@@ -22,12 +23,13 @@ import (
 
 // commands are the verbs, each with its own flags.
 var commands = map[string]func(ctx context.Context, args []string, stdout, stderr io.Writer) error{
+	"cli":    cli,
 	"status": status,
 	"up":     up,
 	"zk":     server,
 }
 
-const usage = "usage: vivarium up|zk|status [flags]; -h lists a command's flags"
+const usage = "usage: vivarium up|zk|cli|status [flags]; -h lists a command's flags"
 
 // errUsage is a mistake on the command line, which exits 2.
 var errUsage = errors.New("usage")
@@ -47,6 +49,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	switch {
 	case err == nil, errors.Is(err, flag.ErrHelp):
 		return 0
+	case errors.Is(err, errCommand):
+		return 1 // it has said why
 	case errors.Is(err, errUsage):
 		fmt.Fprintln(stderr, "vivarium:", err)
 		return 2

@@ -1,0 +1,177 @@
+package main
+
+import (
+	"bytes"
+	"io"
+	"os"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/term"
+
+	"github.com/vivarium-go/vivarium/zk"
+)
+
+// startAlone starts a new server alone and returns its address.
+func startAlone(t *testing.T) string {
+	s, err := zk.StartServer(t.Context(), zk.Config{
+		ID: 1, Servers: []zk.ServerSpec{{ID: 1, Peer: "127.0.0.1:0"}}, Clients: []zk.Endpoint{{Address: "127.0.0.1:0"}}, Bootstrap: true, ExtendedTypes: true,
+	})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	require.NoError(t, s.Ready(t.Context()))
+	return s.Addrs()[0].String()
+}
+
+var (
+	dates     = regexp.MustCompile(`(?m)^([cm]time = ).*$`)
+	addresses = regexp.MustCompile(`127\.0\.0\.1:\d+`)
+)
+
+func normalizeCLI(text string) string {
+	return addresses.ReplaceAllString(dates.ReplaceAllString(text, "${1}T"), "ADDR")
+}
+
+// testdata/cli is a run of Apache ZooKeeper's zkCli 3.8 on a new server of
+// ours: its commands, and what it printed to standard output and error. Ours
+// prints the same.
+func TestCLIAsThere(t *testing.T) {
+	read := func(name string) string {
+		b, err := os.ReadFile("testdata/cli/" + name)
+		require.NoError(t, err)
+		return string(b)
+	}
+	var out, errs lockedBuffer
+	err := runCLI(t.Context(), []string{"-server", startAlone(t)}, strings.NewReader(read("commands.txt")), &out, &errs)
+	require.NoError(t, err)
+	require.Equal(t, normalizeCLI(read("stdout.txt")), normalizeCLI(out.String()))
+	require.Equal(t, read("stderr.txt"), errs.String())
+}
+
+func TestCLIArguments(t *testing.T) {
+	addr := startAlone(t)
+	command := func(args ...string) (out, errs string, err error) {
+		var o, e lockedBuffer
+		err = runCLI(t.Context(), append([]string{"-server", addr}, args...), strings.NewReader("get /no"), &o, &e)
+		return o.String(), e.String(), err
+	}
+	_, errs, err := command("create", "/a", "some data")
+	require.NoError(t, err)
+	require.Equal(t, "Created /a\n", errs)
+	out, _, err := command("get", "-s", "/a")
+	require.NoError(t, err)
+	require.Contains(t, out, "\nsome data\ncZxid = 0x")
+	_, errs, err = command("get", "/b")
+	require.ErrorIs(t, err, errCommand)
+	require.Equal(t, "Node does not exist: /b\n", errs)
+	_, errs, err = command("get", "-x", "/b")
+	require.ErrorIs(t, err, errCommand)
+	require.Equal(t, "get [-s] [-w] path\n", errs)
+	_, errs, err = command("dance")
+	require.ErrorIs(t, err, errCommand)
+	require.Contains(t, errs, "Command not found dance")
+	for _, args := range [][]string{
+		{"create", "-c", "-e", "/x"},
+		{"create", "-t", "1", "-e", "/x"},
+		{"create", "-t", "x", "/x"},
+		{"set", "-v", "x", "/a", "b"},
+		{"setAcl", "/a", "world"},
+		{"setAcl", "/a", "world:anyone:x"},
+		{"redo", "7"},
+		{"redo", "x"},
+		{"addWatch", "-m", "SOME", "/a"},
+		{"printwatches", "maybe"},
+		{"removewatches", "/a"},
+	} {
+		_, errs, err := command(args...)
+		require.ErrorIs(t, err, errCommand, args)
+		require.NotEmpty(t, errs)
+	}
+	for _, args := range [][]string{
+		{"create", "-s", "-e", "/x"},
+		{"create", "-t", "100000", "-s", "/y"},
+		{"setAcl", "-R", "/a", "world:anyone:cdrwa"},
+		{"delete", "-v", "0", "/a"},
+		{"version"},
+		{"config", "-s"},
+		{"printwatches"},
+		{"addWatch", "/"},
+		{"help"},
+	} {
+		_, errs, err := command(args...)
+		require.NoError(t, err, "%v %s", args, errs)
+	}
+	var o, e lockedBuffer
+	require.Equal(t, 2, run(t.Context(), []string{"cli", "-nope"}, &o, &e))
+	require.ErrorContains(t, runCLI(t.Context(), []string{"-server", "127.0.0.1:1", "-timeout", "50ms", "ls", "/"}, nil, &o, &e), "deadline")
+}
+
+// Watches tell what happens while nobody types.
+func TestCLIWatches(t *testing.T) {
+	addr := startAlone(t)
+	in, typed := io.Pipe()
+	var out, errs lockedBuffer
+	ended := make(chan error, 1)
+	go func() { ended <- runCLI(t.Context(), []string{"-server", addr}, in, &out, &errs) }()
+	say := func(line string) {
+		_, err := io.WriteString(typed, line+"\n")
+		require.NoError(t, err)
+	}
+	say("addWatch /")
+	say("sync /")
+	require.Eventually(t, func() bool { return strings.Contains(out.String(), "Sync is OK") }, 10*time.Second, time.Millisecond)
+	var o, e lockedBuffer
+	require.NoError(t, runCLI(t.Context(), []string{"-server", addr, "create", "/new"}, nil, &o, &e))
+	require.Eventually(t, func() bool {
+		return strings.Contains(out.String(), "\nWATCHER::\n\nWatchedEvent state:SyncConnected type:NodeCreated path:/new\n")
+	}, 10*time.Second, time.Millisecond)
+	say("quit")
+	require.NoError(t, <-ended)
+	require.Empty(t, errs.String())
+}
+
+// typist is a terminal's other side.
+type typist struct {
+	io.Reader
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (y *typist) Write(p []byte) (int, error) {
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	return y.b.Write(p)
+}
+
+// On a terminal there is a prompt, tab completes commands and paths, and the
+// arrow brings the line before back.
+func TestCLITerminal(t *testing.T) {
+	addr := startAlone(t)
+	keys := "cre\t/app one\r" + "create /apple two\r" + "get /ap\t\t\r" + "get /appl\t\r" + "\x1b[A\r" + "quit\r"
+	y := &typist{Reader: strings.NewReader(keys)}
+	sh := &shell{ctx: t.Context(), out: &lines{}, err: &lines{}, server: addr, timeout: 10 * time.Second}
+	require.NoError(t, sh.converse(term.NewTerminal(y, "")))
+	y.mu.Lock()
+	text := y.b.String()
+	y.mu.Unlock()
+	require.Contains(t, text, "[zk: "+addr+"(CONNECTED) 0] ")
+	require.Contains(t, text, "Created /app\r\n")
+	require.Equal(t, []string{"create /app one", "create /apple two", "get /app", "get /apple", "get /apple", "quit"}, sh.history)
+	require.Equal(t, 2, strings.Count(text, "\ntwo\r\n"))
+}
+
+func TestSplitWords(t *testing.T) {
+	for line, want := range map[string][]string{
+		"": nil, "  ": nil, "a b": {"a", "b"}, `set /a "x y"`: {"set", "/a", "x y"}, `set /a ''`: {"set", "/a", ""}, `a'b "c'd`: {"ab \"cd"}, "ü\tx\r": {"ü", "x"},
+	} {
+		got, err := splitWords(line)
+		require.NoError(t, err, line)
+		require.Equal(t, want, got, line)
+	}
+	_, err := splitWords(`set /a "x`)
+	require.ErrorContains(t, err, "not closed")
+}
