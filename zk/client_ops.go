@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"strings"
+
+	"github.com/vivarium-go/vivarium/zk/internal/jute"
 )
 
 // Create makes a znode and returns its path, which is path with the sequence
@@ -150,10 +152,20 @@ func (c *Client) AddWatch(ctx context.Context, path string, mode AddWatchMode, f
 
 // RemoveWatches removes this client's watches of a kind on a path; each gets an
 // EventWatchRemoved. DataWatches are those of Get and Exists, ChildWatches those
-// of Children, AnyWatches all with the persistent ones. It is ErrNoWatcher if
-// there are none.
+// of Children, PersistentWatches and RecursiveWatches those of AddWatch, AnyWatches
+// all. It is ErrNoWatcher if there are none.
 func (c *Client) RemoveWatches(ctx context.Context, path string, kind WatchKind) error {
-	r, err := c.newRemoveWatchesRequest(path, kind)
+	r, err := c.newWatchesRequest("remove watches", jute.OpRemoveWatches, path, kind)
+	if err != nil {
+		return err
+	}
+	return c.do(ctx, r)
+}
+
+// CheckWatches asks the server whether this client has watches of a kind on a
+// path. It is ErrNoWatcher if there are none.
+func (c *Client) CheckWatches(ctx context.Context, path string, kind WatchKind) error {
+	r, err := c.newWatchesRequest("check watches", jute.OpCheckWatches, path, kind)
 	if err != nil {
 		return err
 	}

@@ -357,11 +357,16 @@ func (c *Client) newAddWatchRequest(path string, mode AddWatchMode, w *watcher) 
 	return c.sealed(r)
 }
 
-func (c *Client) newRemoveWatchesRequest(path string, kind WatchKind) (*request, error) {
-	if err := c.checkPath("remove watches", path); err != nil {
+// newWatchesRequest is one about watches that are armed: jute.OpRemoveWatches or
+// jute.OpCheckWatches.
+func (c *Client) newWatchesRequest(name string, op jute.OpCode, path string, kind WatchKind) (*request, error) {
+	if err := c.checkPath(name, path); err != nil {
 		return nil, err
 	}
-	r := c.newRequest("remove watches", path, jute.OpRemoveWatches)
+	if kind < ChildWatches || kind > RecursiveWatches {
+		return nil, badOp(name, path, fmt.Sprintf("watch kind %d", kind))
+	}
+	r := c.newRequest(name, path, op)
 	r.watchPath, r.removeKind = serverPath(c.cfg.Chroot, path), kind
 	r.again = true
 	r.buf = jute.AppendInt32(c.appendPath(r.buf, path), int32(kind))

@@ -94,8 +94,10 @@ func (t *watchTable) remove(kind WatchKind, path string) []*watcher {
 	if kind == ChildWatches || kind == AnyWatches {
 		ws = t.take(ws, watchChild, path)
 	}
-	if kind == AnyWatches {
+	if kind == PersistentWatches || kind == AnyWatches {
 		ws = t.take(ws, watchPersistent, path)
+	}
+	if kind == RecursiveWatches || kind == AnyWatches {
 		ws = t.take(ws, watchRecursive, path)
 	}
 	return ws

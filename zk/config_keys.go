@@ -60,8 +60,11 @@ var configKeys = map[string]configKey{
 	"znode.container.maxNeverUsedIntervalMs":   millisKey(func(f *FileConfig) *time.Duration { return &f.Server.ContainerNeverUsedMax }, 0),
 	"znode.container.maxPerMinute":             intKey(func(f *FileConfig) *int { return &f.Server.ContainersPerMinute }, 1, math.MaxInt32),
 
-	"4lw.commands.whitelist": wordsKey,
-	"readonlymode.enabled":   checkedBool,
+	"4lw.commands.whitelist":        wordsKey,
+	"localSessionsEnabled":          boolKey(func(f *FileConfig) *bool { return &f.Server.LocalSessions }),
+	"localSessionsUpgradingEnabled": boolKey(func(f *FileConfig) *bool { return &f.Server.LocalSessionsUpgrading }),
+
+	"readonlymode.enabled": boolKey(func(f *FileConfig) *bool { return &f.Server.ReadOnlyMode }),
 
 	"admin.enableServer":   adminEnabledKey,
 	"admin.serverPort":     adminPortKey,

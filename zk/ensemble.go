@@ -111,6 +111,30 @@ func StartEnsemble(ctx context.Context, cfg EnsembleConfig) (*Ensemble, error) {
 	return e, nil
 }
 
+// Ready waits until every server that has not been stopped serves clients.
+func (e *Ensemble) Ready(ctx context.Context) error {
+	for _, id := range e.IDs() {
+		if s := e.Server(id); s != nil && s.Err() == nil {
+			if err := s.Ready(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Health is the Health of every server, stopped ones included, in one error; nil if
+// all serve.
+func (e *Ensemble) Health() error {
+	var errs []error
+	for _, id := range e.IDs() {
+		if s := e.Server(id); s != nil {
+			errs = append(errs, s.Health())
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // arrange makes every member's configuration.
 func (e *Ensemble) arrange(ctx context.Context, cfg *EnsembleConfig) error {
 	specs := make([]ServerSpec, 0, cfg.Servers)

@@ -118,12 +118,14 @@ const (
 	WatchRecursive AddWatchMode = 1
 )
 
-// WatchKind is what RemoveWatches removes.
+// WatchKind is what RemoveWatches removes and CheckWatches looks for.
 type WatchKind int32
 
-// The kinds of watches to remove.
+// The kinds of watches. The last two are ZooKeeper's since 3.9.
 const (
-	ChildWatches WatchKind = 1
-	DataWatches  WatchKind = 2
-	AnyWatches   WatchKind = 3
+	ChildWatches      WatchKind = 1 // of Children
+	DataWatches       WatchKind = 2 // of Get and Exists
+	AnyWatches        WatchKind = 3 // all
+	PersistentWatches WatchKind = 4 // AddWatch with WatchPersistent
+	RecursiveWatches  WatchKind = 5 // AddWatch with WatchRecursive
 )

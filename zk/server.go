@@ -298,6 +298,23 @@ func (s *Server) Ready(ctx context.Context) error {
 	return nil
 }
 
+// ErrNotServing is what Health's error wraps while a server runs and cannot do all
+// that clients may ask.
+var ErrNotServing = errors.New("zk: not serving")
+
+// Health is nil while the server serves clients in full. Else it says why not:
+// what Err says, or an ErrNotServing without a leader or with reads only. It does not
+// wait, and is what a host program's health check wants.
+func (s *Server) Health() error {
+	if err := s.Err(); err != nil {
+		return fmt.Errorf("zk: server %d has stopped: %w", s.cfg.ID, err)
+	}
+	if st := s.Status(); !st.Serving {
+		return fmt.Errorf("%w: server %d is %s", ErrNotServing, st.ID, st.State)
+	}
+	return nil
+}
+
 // Status returns the server's state as of its last change.
 func (s *Server) Status() ServerStatus {
 	st := *s.status.Load()
