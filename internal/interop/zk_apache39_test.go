@@ -54,6 +54,12 @@ func mavenJars(t testing.TB, name, pom string) string {
 	return jars
 }
 
+// tcpNetwork is the operating system's.
+type tcpNetwork struct {
+	net.Dialer
+	net.ListenConfig
+}
+
 // startApache39 starts one server of Apache ZooKeeper 3.9, which does not sync
 // its disk, as the target of a differential test.
 func startApache39(t testing.TB) *diffTarget {
@@ -71,10 +77,7 @@ func diffOurs(t testing.TB, n int) *diffTarget {
 		TickTime: 200 * time.Millisecond, MinSessionTimeout: 400 * time.Millisecond, MaxSessionTimeout: time.Minute,
 		ExtendedTypes: true, SuperDigest: superDigest, ContainerCheckInterval: time.Hour,
 	}}
-	cfg.Network = &struct {
-		net.Dialer
-		net.ListenConfig
-	}{}
+	cfg.Network = &tcpNetwork{}
 	ens, err := zk.StartEnsemble(testContext(t), cfg)
 	require.NoError(t, err)
 	t.Cleanup(func() { ens.Close() })

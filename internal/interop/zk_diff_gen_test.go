@@ -30,7 +30,7 @@ type diffGen struct {
 // generateDiff draws a sequence of about n steps.
 func generateDiff(seed uint64, n int) []diffStep {
 	g := &diffGen{rng: rand.New(rand.NewPCG(seed, 4)), slots: 3}
-	g.live, g.open = make([]bool, g.slots), g.chance(40)
+	g.live, g.open = make([]bool, g.slots), g.chance(50)
 	var steps []diffStep
 	if g.chance(80) {
 		steps = g.furnish()
@@ -55,7 +55,7 @@ func generateDiff(seed uint64, n int) []diffStep {
 				steps = append(steps, diffStep{Slot: slot, Op: "attachBad"})
 			}
 			steps = append(steps, diffStep{Slot: slot, Op: "attach"})
-			if g.chance(70) {
+			if g.open && g.chance(70) { // else rule setWatchesNeedsRead
 				w := g.setWatches()
 				w.Slot = slot
 				steps = append(steps, w)
@@ -138,6 +138,9 @@ func (g *diffGen) step() diffStep {
 	case "multi", "multiRead":
 		g.multi(&st)
 	case "setWatches":
+		if !g.open {
+			return diffStep{Op: "sync", diffArgs: diffArgs{Path: "/"}}
+		}
 		return g.setWatches()
 	case "check":
 		if !g.chance(10) { // it ends the connection

@@ -194,7 +194,7 @@ func (r *diffRun) connect(s *diffSlot, n, step int) {
 		return
 	}
 	s.session, s.password, s.ended = int64(binary.BigEndian.Uint64(b[8:])), slices.Clone(b[20:36]), false
-	r.sessions[s.session] = fmt.Sprintf("session%d.%d", n, len(s.stream))
+	r.sessions[s.session] = fmt.Sprintf("session%d.%d", n, step)
 	r.say(s, step, "session with timeout %d", binary.BigEndian.Uint32(b[4:]))
 	if n == diffAuditor {
 		users := slices.Clone(diffUsers)
