@@ -31,6 +31,8 @@ const (
 	aheadStep     = 64 << 10
 	aheadStepLong = 256 << 10
 	aheadLong     = 32 << 10 // writes from here on take the long step
+	// smallBytes is from what length on an append takes a pooled buffer.
+	smallBytes = 384
 	// marksKeptMax is for how many index entries an idle log keeps room.
 	marksKeptMax = 64
 )
@@ -59,7 +61,8 @@ type writer struct {
 	clock   clock
 	now     int64
 	aheadTo int64   // zeros may precede writes up to here
-	pooled  *[]byte // what buf came in
+	pooled  *[]byte // what buf came in; nil: small
+	small   [smallBytes]byte
 }
 
 // leftover is the part of a rolling append that went into the segment before.
@@ -107,7 +110,7 @@ func (l *Log) appendLocked(recs []Record, number bool) error {
 	}
 	l.writing = true
 	w := &l.w
-	w.begin(l.activeLocked())
+	w.begin(l.activeLocked(), payload+len(recs)*(recHeaderBytes+recAlign))
 	pin := w.seg != nil && !w.seg.pinned
 	if pin {
 		w.seg.pinned = true
@@ -159,12 +162,18 @@ func checkRecords(recs []Record, next uint64) (int, error) {
 	return total, nil
 }
 
-func (w *writer) begin(active *segment) {
+// begin prepares for an append to a segment that takes up to room bytes.
+func (w *writer) begin(active *segment, room int) {
 	w.seg, w.f, w.now = active, nil, w.clock.now()
-	w.pooled = writeBufs.Get().(*[]byte)
-	w.buf = (*w.pooled)[:0]
+	if room <= smallBytes-segHeaderBytes {
+		w.buf = w.small[:0]
+	} else {
+		w.pooled = writeBufs.Get().(*[]byte)
+		w.buf = (*w.pooled)[:0]
+	}
 	w.indexed = -1
 	if active == nil {
+		w.bufOff, w.pos, w.last, w.mark = 0, 0, 0, 0
 		return
 	}
 	w.bufOff, w.pos, w.last, w.mark = active.end, active.end, active.last, active.synced
@@ -174,7 +183,9 @@ func (w *writer) begin(active *segment) {
 }
 
 func (w *writer) end() {
-	writeBufs.Put(w.pooled)
+	if w.pooled != nil {
+		writeBufs.Put(w.pooled)
+	}
 	clear(w.rolled)
 	marks := w.marks
 	if marks == nil {
@@ -183,7 +194,11 @@ func (w *writer) end() {
 	if cap(marks) > marksKeptMax {
 		marks = nil
 	}
-	*w = writer{rolled: w.rolled[:0], marks: marks[:0], clock: w.clock}
+	w.seg, w.f, w.buf, w.pooled = nil, nil, nil, nil
+	if w.left.seg != nil {
+		w.left = leftover{}
+	}
+	w.rolled, w.marks, w.aheadTo = w.rolled[:0], marks[:0], 0
 }
 
 // clock tells the time of day for half the price: within a second from a look at
@@ -225,7 +240,10 @@ func (l *Log) write(w *writer, recs []Record, pin bool, prealloc int64) (err err
 	if err := w.flush(); err != nil {
 		return err
 	}
-	return l.preallocate(w, prealloc)
+	if prealloc > 0 {
+		return l.preallocate(w, prealloc)
+	}
+	return nil
 }
 
 func (l *Log) writeRecord(w *writer, r *Record) error {
@@ -287,8 +305,10 @@ func (w *writer) flush() error {
 	if len(w.buf) == 0 {
 		return nil
 	}
-	if err := w.zeroAhead(len(w.buf)); err != nil {
-		return err
+	if w.pos > w.seg.alloc {
+		if err := w.zeroAhead(len(w.buf)); err != nil {
+			return err
+		}
 	}
 	if _, err := w.f.WriteAt(w.buf, w.bufOff); err != nil {
 		return err
@@ -404,7 +424,7 @@ func (w *writer) leaveSegment() {
 	switch {
 	case w.seg == nil:
 	case len(w.rolled) == 0:
-		w.left = leftover{seg: w.seg, end: w.pos, last: w.last, marks: w.marks, whole: w.indexed >= 0}
+		w.left = w.part()
 		w.marks = nil
 	default:
 		w.seg.end, w.seg.last, w.seg.lastAppend = w.pos, w.last, w.now
@@ -417,7 +437,7 @@ func (w *writer) leaveSegment() {
 // the file.
 func (l *Log) preallocate(w *writer, stepMax int64) error {
 	s := w.seg
-	if stepMax <= 0 || w.pos < s.alloc || w.pos >= l.segmentBytes {
+	if w.pos < s.alloc || w.pos >= l.segmentBytes {
 		return nil
 	}
 	invariant.Check(s.alloc == w.pos, "wal: records end at %d, zeros would begin at %d", w.pos, s.alloc)
@@ -428,13 +448,19 @@ func (l *Log) preallocate(w *writer, stepMax int64) error {
 	return w.zero(end, aheadStep)
 }
 
+// part is what the append put into the segment that it writes.
+func (w *writer) part() leftover {
+	return leftover{seg: w.seg, end: w.pos, last: w.last, marks: w.marks, whole: w.indexed >= 0}
+}
+
 // publishLocked makes an append visible.
 func (l *Log) publishLocked(w *writer, recs []Record, payload int) {
 	last := recs[len(recs)-1].Key
-	w.leaveSegment()
 	if len(w.rolled) == 0 {
-		w.left.publish(w.now)
+		part := w.part()
+		part.publish(w.now)
 	} else {
+		w.leaveSegment()
 		if w.left.seg != nil {
 			w.left.publish(w.now)
 		}
