@@ -104,8 +104,9 @@ func closed(ch <-chan struct{}) bool {
 // counter is a Network that counts requests by their type.
 type counter struct {
 	zk.Network
-	mu    sync.Mutex
-	types map[int32]int
+	mu     sync.Mutex
+	types  map[int32]int
+	before func(typ int32) // called when one is about to leave; may be nil
 }
 
 func newCounter(n zk.Network) *counter { return &counter{Network: n, types: make(map[int32]int)} }
@@ -118,7 +119,7 @@ func (c *counter) DialContext(ctx context.Context, network, address string) (net
 	return &countedConn{Conn: nc, c: c}, nil
 }
 
-// reads is how many requests of a type have been sent since the last reset.
+// count is how many requests of the types have been sent since the last reset.
 func (c *counter) count(types ...int32) (n int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -126,6 +127,13 @@ func (c *counter) count(types ...int32) (n int) {
 		n += c.types[typ]
 	}
 	return n
+}
+
+// beforeEach has fn called before each request leaves, from now on.
+func (c *counter) beforeEach(fn func(typ int32)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.before = fn
 }
 
 func (c *counter) reset() {
@@ -149,9 +157,14 @@ func (cc *countedConn) Write(p []byte) (int, error) {
 			break
 		}
 		if cc.greeted && n >= 12 {
+			typ := int32(binary.BigEndian.Uint32(cc.buf[8:]))
 			cc.c.mu.Lock()
-			cc.c.types[int32(binary.BigEndian.Uint32(cc.buf[8:]))]++
+			cc.c.types[typ]++
+			before := cc.c.before
 			cc.c.mu.Unlock()
+			if before != nil {
+				before(typ)
+			}
 		}
 		cc.greeted = true
 		cc.buf = cc.buf[n:]
@@ -165,5 +178,6 @@ const (
 	opExists    = 3
 	opGetData   = 4
 	opChildren2 = 12
+	opMulti     = 14
 	opCreate2   = 15
 )

@@ -93,6 +93,36 @@ func TestFindIgnoresOtherSessions(t *testing.T) {
 	})
 }
 
+// A claim is ours if it has our tag and our session made it.
+func TestClaimOfOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := zktest.Start(t)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		c, d := e.Connect(), e.Connect()
+		q := newQueue(c, "/q")
+		for path, ours := range map[string]bool{"/none": false, "/theirs": false, "/earlier": false, "/ours": true} {
+			tag, owner := "tag", c
+			switch path {
+			case "/none":
+				owner = nil
+			case "/theirs":
+				tag = "other"
+			case "/earlier":
+				owner = d
+			}
+			if owner != nil {
+				_, err := owner.Create(ctx, path, []byte(tag), zk.Ephemeral)
+				require.NoError(t, err)
+			}
+			require.NoError(t, c.Sync(ctx, path))
+			got, err := q.isOurs(ctx, path, "tag")
+			require.NoError(t, err)
+			require.Equal(t, ours, got, path)
+		}
+	})
+}
+
 // A create that a server had held is executed late, after we have given it up:
 // the stray is swept all the same.
 func TestSweepOfLateCreate(t *testing.T) {

@@ -78,6 +78,7 @@ func TestMutexLostCreateReply(t *testing.T) {
 		w.LoseReply(c)
 		g := w.lock(c).get(t)
 		require.Len(t, w.children("/l/m"), 1)
+		require.True(t, strings.HasSuffix(g.Path(), "-lock-0000000000"), "the first one was found, not another made")
 		next := w.lock(w.Connect())
 		require.True(t, next.pending())
 		require.NoError(t, g.Release(w.ctx))

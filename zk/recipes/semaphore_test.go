@@ -275,6 +275,32 @@ func TestDoubleBarrierDeaths(t *testing.T) {
 	})
 }
 
+// A party dies after it was counted and before the barrier opens: it does not.
+func TestDoubleBarrierPartyDiesWhenCounted(t *testing.T) {
+	bubble(t, func(w *world) {
+		dies, nw := w.Connect(), newCounter(w.Memory.Host("last"))
+		lost := w.enter(dies)
+		a := w.enter(w.Connect())
+		multis := 0
+		nw.beforeEach(func(typ int32) {
+			if typ != opMulti {
+				return
+			}
+			if multis++; multis == 2 { // the first is its entering
+				w.Expire(dies)
+			}
+		})
+		b := w.enter(w.ConnectConfig(zk.ClientConfig{Network: nw}))
+		require.Error(t, lost.failure())
+		require.True(t, a.pending())
+		require.True(t, b.pending())
+		c := w.enter(w.Connect())
+		a.get(t)
+		b.get(t)
+		c.get(t)
+	})
+}
+
 // Whichever answer is lost, everybody gets in and out.
 func TestDoubleBarrierLostReplies(t *testing.T) {
 	bubble(t, func(w *world) {
