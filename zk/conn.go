@@ -90,7 +90,9 @@ type operation struct {
 	xid  int32
 	op   jute.OpCode
 	read []byte // the body of a read that waits; nil for a write
-	at   time.Duration
+
+	large bool // it has a place among the large ones, too
+	at    time.Duration
 }
 
 func newConn(s *Server, nc net.Conn, id uint64) *conn {
@@ -141,7 +143,7 @@ func (c *conn) abandonQueue() {
 	defer c.queue.Unlock()
 	c.queue.closed = true
 	for op := c.queue.head; op != nil; op = op.next {
-		c.s.outstanding.release()
+		c.s.giveBack(op)
 	}
 	c.queue.head, c.queue.tail = nil, nil
 	c.queue.idle.Broadcast()
@@ -157,7 +159,7 @@ func (c *conn) enqueue(op *operation) bool {
 
 func (c *conn) enqueueLocked(op *operation) bool {
 	if c.queue.closed {
-		c.s.outstanding.release()
+		c.s.giveBack(op)
 		return false
 	}
 	if c.queue.tail == nil {
@@ -210,7 +212,7 @@ func (c *conn) complete(op *operation, frame []byte, now time.Duration) {
 }
 
 func (c *conn) popLocked() {
-	c.s.outstanding.release()
+	c.s.giveBack(c.queue.head)
 	c.queue.head = c.queue.head.next
 	if c.queue.head == nil {
 		c.queue.tail = nil

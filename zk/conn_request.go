@@ -16,8 +16,9 @@ import (
 )
 
 const (
-	clientReadBytes = 16 << 10
-	clientKeepBytes = 64 << 10 // of a buffer that an idle connection keeps
+	clientReadBytes   = 16 << 10
+	largeRequestBytes = 64 << 10
+	clientKeepBytes   = 64 << 10 // of a buffer that an idle connection keeps
 )
 
 var errClientFrame = errors.New("zk: client sent a frame of a length that is not allowed")
@@ -115,15 +116,33 @@ func (q *requestReader) flush() {
 	}
 }
 
-// acquire takes a place among the server's outstanding requests, waiting if
-// there is none.
-func (q *requestReader) acquire() bool {
-	o := q.c.s.outstanding
-	if o.tryAcquire() {
+// acquire takes a place for op among the server's outstanding requests, and one
+// among the large ones if it has that many bytes, waiting if there is none.
+func (q *requestReader) acquire(op *operation, bytes int) bool {
+	if !q.acquireOf(q.c.s.outstanding) {
+		return false
+	}
+	if op.large = bytes > largeRequestBytes; !op.large || q.acquireOf(q.c.s.large) {
+		return true
+	}
+	q.c.s.outstanding.release()
+	return false
+}
+
+func (q *requestReader) acquireOf(l *limiter) bool {
+	if l.tryAcquire() {
 		return true
 	}
 	q.flush()
-	return o.acquire(q.c.ctx)
+	return l.acquire(q.c.ctx)
+}
+
+// giveBack gives an operation's places back.
+func (s *Server) giveBack(op *operation) {
+	s.outstanding.release()
+	if op.large {
+		s.large.release()
+	}
 }
 
 // handle takes one request. An error ends the connection.
@@ -210,14 +229,15 @@ func (q *requestReader) serveOrQueue(h *jute.RequestHeader, body *jute.Reader) (
 		return c.serveRead(h.Xid, h.Op, body), nil
 	}
 	c.queue.Unlock()
-	if !q.acquire() {
+	op := &operation{xid: h.Xid, op: h.Op, at: q.tally.at}
+	if !q.acquire(op, len(body.Rest())) {
 		return false, io.EOF
 	}
-	op := &operation{xid: h.Xid, op: h.Op, at: q.tally.at, read: append([]byte{}, body.Rest()...)} // not nil: it is what makes it a read
+	op.read = append([]byte{}, body.Rest()...) // not nil: it is what makes it a read
 	c.queue.Lock()
 	defer c.queue.Unlock()
 	if c.queue.head == nil { // answered meanwhile
-		c.s.outstanding.release()
+		c.s.giveBack(op)
 		q.tally.served++
 		return c.serveRead(h.Xid, h.Op, body), nil
 	}
@@ -229,7 +249,7 @@ func (q *requestReader) serveOrQueue(h *jute.RequestHeader, body *jute.Reader) (
 
 // write decodes a write whole (R6) and queues it for the loop.
 func (q *requestReader) write(h *jute.RequestHeader, body *jute.Reader) error {
-	c := q.c
+	c, size := q.c, len(body.Rest())
 	q.txn = tree.Txn{Kind: tree.KindOp, Session: c.session, Auth: c.identity(), Op: q.txn.Op}
 	switch h.Op {
 	case jute.OpMulti:
@@ -255,10 +275,10 @@ func (q *requestReader) write(h *jute.RequestHeader, body *jute.Reader) error {
 	if c.local.Load() && !q.localWrite() {
 		return io.EOF
 	}
-	if !q.acquire() {
+	op := &operation{xid: h.Xid, op: h.Op, at: q.tally.at}
+	if !q.acquire(op, size) {
 		return io.EOF
 	}
-	op := &operation{xid: h.Xid, op: h.Op, at: q.tally.at}
 	if !c.enqueue(op) {
 		return io.EOF
 	}

@@ -61,6 +61,7 @@ type Server struct {
 
 	door        *door
 	outstanding *limiter
+	large       *limiter // of those, requests above largeRequestBytes
 	nextConn    atomic.Uint64
 	serving     gate
 	readOnly    gate // open while there are reads only
@@ -69,6 +70,8 @@ type Server struct {
 	status      atomic.Pointer[ServerStatus]
 	stats       serverStats
 	traceMask   atomic.Int64
+
+	snapshotStreams sync.Mutex // held while the admin's command snapshot sends one
 
 	// pub is the publication lock (R4). Its holder may publish, or knows that
 	// nobody does. It guards the tree's published zxid, clients, bySession and,
@@ -153,6 +156,7 @@ func newServer(cfg Config) *Server {
 		receivers: receivers{conns: make(map[zab.ServerID]net.Conn), all: make(map[net.Conn]struct{})},
 		inbox:     mailbox{wake: make(chan struct{}, 1)},
 		door:      newDoor(&cfg), outstanding: newLimiter(cfg.OutstandingMax),
+		large:   newLimiter(max(1, cfg.OutstandingBytesMax/cfg.FrameBytesMax)),
 		watches: watch.New[uint64](), clients: make(map[uint64]*conn), bySession: make(map[int64]*conn),
 	}
 	s.ctx, s.stop = context.WithCancelCause(context.Background())

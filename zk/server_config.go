@@ -97,16 +97,19 @@ type Config struct {
 	MinSessionTimeout time.Duration // 2 ticks
 	MaxSessionTimeout time.Duration // 20 ticks, 40 s at least
 
-	FrameBytesMax     int // a client's frame (jute.maxbuffer); 1,048,575
-	OutstandingMax    int // requests of all clients that are not answered yet; 1,000
-	OutputBytesMax    int // bytes that a client has not read before it is cut off; 64 MiB
-	WatchBytesMax     int // memory of one connection's watches before it is cut off; 64 MiB
-	ClientCnxnsMax    int // connections from one address, loopback and memory exempt; 60, negative: no limit
-	ConnectionsMax    int // connections in all; 10,000
-	PeerQueueBytesMax int // bytes that a peer has not read, four times as many if it goes on reading, before it starts over; 64 MiB
-	SnapCount         int // writes between snapshots; 100,000
-	SnapBytes         int // bytes of writes between snapshots, which a restart reads into memory; 128 MiB
-	SnapRetainCount   int // snapshots kept; 3
+	FrameBytesMax  int // a client's frame (jute.maxbuffer); 1,048,575
+	OutstandingMax int // requests of all clients that are not answered yet; 1,000
+	// OutstandingBytesMax bounds the bytes of large requests, above 64 KiB, among
+	// those; 64 MiB.
+	OutstandingBytesMax int
+	OutputBytesMax      int // bytes that a client has not read before it is cut off; 64 MiB
+	WatchBytesMax       int // memory of one connection's watches before it is cut off; 64 MiB
+	ClientCnxnsMax      int // connections from one address, loopback and memory exempt; 60, negative: no limit
+	ConnectionsMax      int // connections in all; 10,000
+	PeerQueueBytesMax   int // bytes that a peer has not read, four times as many if it goes on reading, before it starts over; 64 MiB
+	SnapCount           int // writes between snapshots; 100,000
+	SnapBytes           int // bytes of writes between snapshots, which a restart reads into memory; 128 MiB
+	SnapRetainCount     int // snapshots kept; 3
 
 	// PurgeInterval is the time between two removals of older snapshots and of the
 	// log below them. 0: after each snapshot; negative: never.
@@ -211,6 +214,7 @@ func (c Config) withDefaults() (Config, error) {
 	setDefault(&c.MaxSessionTimeout, max(20*c.TickTime, maxSessionTimeoutAtMost))
 	setDefault(&c.FrameBytesMax, defaultFrameBytesMax)
 	setDefault(&c.OutstandingMax, defaultOutstandingMax)
+	setDefault(&c.OutstandingBytesMax, defaultBytesQueuedMax)
 	setDefault(&c.OutputBytesMax, defaultBytesQueuedMax)
 	setDefault(&c.WatchBytesMax, defaultBytesQueuedMax)
 	setDefault(&c.ClientCnxnsMax, defaultClientCnxnsMax)
@@ -279,7 +283,8 @@ func (c *Config) validate() error {
 	c.validateAuth(fail)
 	for name, v := range map[string]int{
 		"InitLimit": c.InitLimit, "SyncLimit": c.SyncLimit, "FrameBytesMax": c.FrameBytesMax, "OutstandingMax": c.OutstandingMax,
-		"OutputBytesMax": c.OutputBytesMax, "ConnectionsMax": c.ConnectionsMax, "PeerQueueBytesMax": c.PeerQueueBytesMax,
+		"OutstandingBytesMax": c.OutstandingBytesMax,
+		"OutputBytesMax":      c.OutputBytesMax, "ConnectionsMax": c.ConnectionsMax, "PeerQueueBytesMax": c.PeerQueueBytesMax,
 		"SnapCount": c.SnapCount, "SnapBytes": c.SnapBytes, "WatchBytesMax": c.WatchBytesMax, "SnapRetainCount": c.SnapRetainCount, "TickTime": int(c.TickTime),
 		"ContainerNeverUsedMax": int(c.ContainerNeverUsedMax), "ContainersPerMinute": c.ContainersPerMinute,
 	} {

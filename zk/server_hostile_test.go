@@ -303,3 +303,43 @@ func TestWatchesHaveALimit(t *testing.T) {
 	}
 	t.Fatal("not cut off")
 }
+
+// Writes that no quorum answers pile up to their limit in bytes, not in number
+// alone: the server stops reading (P16). All are done when there is a quorum again.
+func TestLargeRequestsHaveALimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := zktest.Start(t, zk.EnsembleConfig{Server: zk.Config{OutstandingBytesMax: 4 << 20, TickTime: time.Second}})
+		c := e.Connect()
+		_, err := c.Create(t.Context(), "/x", nil, zk.Persistent)
+		require.NoError(t, err)
+		at := followers(e)[0]
+		w := newSession(t, e, at)
+		w.raw(request(0, jute.OpSync, &jute.PathRequest{Path: "/"}))
+		w.reply()
+		e.Isolate(at)
+		set := request(1, jute.OpSetData, &jute.SetDataRequest{Path: "/x", Data: make([]byte, 900<<10), Version: -1})
+		const count = 40
+		sent := make(chan struct{})
+		go func() {
+			defer close(sent)
+			for range count {
+				_, _ = w.Write(set)
+			}
+		}()
+		synctest.Wait()
+		select {
+		case <-sent:
+			t.Fatal("36 MB were taken")
+		default:
+		}
+		e.Heal()
+		for range count {
+			h, _ := w.reply()
+			require.Equal(t, jute.CodeOK, h.Err)
+		}
+		<-sent
+		require.NoError(t, c.Close())
+		require.NoError(t, w.Close())
+		require.NoError(t, e.Close())
+	})
+}

@@ -37,10 +37,10 @@ func (q *requestReader) reconfig(h *jute.RequestHeader, body *jute.Reader) error
 	case !c.s.cfg.ReconfigEnabled:
 		return q.answer(h, jute.CodeReconfigDisabled)
 	}
-	if !q.acquire() {
+	op := &operation{xid: h.Xid, op: h.Op, at: q.tally.at}
+	if !q.acquire(op, len(raw)) {
 		return errClosing
 	}
-	op := &operation{xid: h.Xid, op: h.Op, at: q.tally.at}
 	if !c.enqueue(op) {
 		return errClosing
 	}
