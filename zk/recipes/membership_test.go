@@ -150,6 +150,7 @@ func TestMembershipJoinGivenUp(t *testing.T) {
 			w.Heal()
 			require.NoError(t, c.Sync(w.ctx, "/"))
 			synctest.Wait()
+			require.Len(t, w.children("/g"), 1, "cleaned up")
 		}
 		x, err := m.Join(w.ctx, "x", []byte("mine"))
 		require.NoError(t, err)
