@@ -75,8 +75,10 @@ var adminCommands = []adminCommand{
 
 // AdminHandler serves the commands of ZooKeeper's AdminServer, in JSON, and a
 // list of them: mount it at /commands, with a slash behind it too. It asks for no
-// password and tells much: where it listens, and who may reach it, is the
-// caller's. Snapshot and restore are not among the commands.
+// password, but for snapshot, and tells much: where it listens, and who may reach
+// it, is the caller's. The command snapshot streams what Restore takes, to who
+// shows in an Authorization header that it is the super user, or named in the ACL
+// of / with all permissions. There is no command restore: see Restore.
 func (s *Server) AdminHandler() http.Handler {
 	byName := make(map[string]adminCommand)
 	for _, c := range adminCommands {
@@ -88,6 +90,10 @@ func (s *Server) AdminHandler() http.Handler {
 		name := r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:]
 		if name == "" || name == "commands" {
 			s.adminList(w)
+			return
+		}
+		if name == "snapshot" || name == "snap" {
+			s.adminSnapshot(w, r)
 			return
 		}
 		c, known := byName[strings.ToLower(name)]
@@ -108,7 +114,7 @@ func (s *Server) AdminHandler() http.Handler {
 // adminList is the page of links that /commands is.
 func (s *Server) adminList(w http.ResponseWriter) {
 	w.Header().Set("Content-Type", "text/html;charset=utf-8")
-	for _, c := range adminCommands {
+	for _, c := range append(slices.Clone(adminCommands), adminCommand{names: []string{"snapshot"}}) {
 		fmt.Fprintf(w, "<a href=\"/commands/%[1]s\">%[1]s</a>\n<br/>\n", c.names[0])
 	}
 }

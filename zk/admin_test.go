@@ -121,3 +121,36 @@ func TestMetricsHandler(t *testing.T) {
 	}
 	require.Equal(t, http.StatusMethodNotAllowed, getAdmin(t, e.Server(1).MetricsHandler(), http.MethodPost, "/").StatusCode)
 }
+
+// A snapshot is for the super user, and for who is named in the ACL of /.
+func TestAdminSnapshot(t *testing.T) {
+	e, err := zk.StartEnsemble(t.Context(), zk.EnsembleConfig{Servers: 1, Server: zk.Config{SuperDigest: zk.DigestACL(zk.PermAll, "super", "secret").ID.ID}})
+	require.NoError(t, err)
+	defer e.Close()
+	h := e.Server(1).AdminHandler()
+	take := func(authorization string) *http.Response {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/commands/snapshot", nil)
+		r.Header.Set("Authorization", authorization)
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		return w.Result()
+	}
+	for _, wrong := range []string{"", "digest", "digest super", "digest super:wrong", "digest ann:pw", "basic super:secret", "world anyone", "digest :"} {
+		require.Equal(t, http.StatusUnauthorized, take(wrong).StatusCode, wrong)
+	}
+	res := take("digest super:secret")
+	require.Equal(t, http.StatusOK, res.StatusCode)
+	b, err := io.ReadAll(res.Body)
+	require.NoError(t, err)
+	require.NotEmpty(t, b)
+	require.Regexp(t, "^0x[0-9a-f]+$", res.Trailer.Get("last_zxid"))
+
+	c, err := e.Connect(t.Context())
+	require.NoError(t, err)
+	_, err = c.SetACL(t.Context(), "/", zk.AnyVersion, zk.WorldACL(zk.PermRead), zk.DigestACL(zk.PermAll, "ann", "pw"), zk.DigestACL(zk.PermRead, "bob", "pw"))
+	require.NoError(t, err)
+	require.Equal(t, http.StatusOK, take("digest ann:pw").StatusCode)
+	require.Equal(t, http.StatusUnauthorized, take("digest bob:pw").StatusCode)
+	require.Equal(t, http.StatusMethodNotAllowed, getAdmin(t, h, http.MethodPost, "/commands/snapshot").StatusCode)
+	require.NoError(t, c.Close())
+}

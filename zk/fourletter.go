@@ -70,7 +70,7 @@ func (s *Server) wordAllowed(name string) bool {
 	switch {
 	case !slices.Contains(fourLetterNames, name):
 		return false
-	case name == "srvr": // what zkServer.sh status asks
+	case name == "srvr", name == "isro" && s.cfg.ReadOnlyMode: // what zkServer.sh and clients ask
 		return true
 	case list == nil:
 		return name == "ruok"

@@ -283,7 +283,10 @@ func (s *Server) fillState(out *Stats) {
 }
 
 // members returns the ensemble as this server knows it, and its configuration's version.
-func (s *Server) members() ([]ServerSpec, int64) { return s.cfg.Servers, 0 }
+func (s *Server) members() ([]ServerSpec, int64) {
+	m := s.Membership()
+	return m.Servers, m.Version
+}
 
 // dirBytes returns the sizes of the data directory, without its log, and of the log's.
 func (s *Server) dirBytes() (data, log int64) {
