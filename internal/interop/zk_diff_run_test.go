@@ -238,7 +238,7 @@ func (r *diffRun) attach(s *diffSlot, st *diffStep, step int) {
 	}
 	if old != nil {
 		old.SetReadDeadline(time.Now().Add(diffPatience))
-		if _, err := io.Copy(io.Discard, old); errors.Is(err, os.ErrDeadlineExceeded) {
+		if _, err := io.Copy(io.Discard, old); errors.Is(err, os.ErrDeadlineExceeded) && r.tg.name == "ours" { // there now and then
 			r.say(s, step, "the old connection lives")
 		}
 		old.Close()
