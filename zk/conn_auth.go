@@ -56,9 +56,6 @@ func (c *conn) startTLS(cfg *tls.Config) error {
 	return nil
 }
 
-// secure says whether the connection is encrypted.
-func (c *conn) secure() bool { return c.tls != nil }
-
 // subjectName is a certificate's subject by RFC 2253, in the certificate's own
 // order of names.
 func subjectName(cert *x509.Certificate) (string, error) {
