@@ -46,6 +46,8 @@ type clientConn struct {
 	// the reader's
 	in    []byte
 	skip  int // bytes of an oversize reply still to come
+
+	replied bool // a reply was among what was read last
 	items []item
 
 	authSent requestList // guarded by Client.mu: auth requests, answered in order, but out of the order of others
@@ -262,9 +264,12 @@ func (cn *clientConn) read() error {
 	for {
 		n, err := cn.nc.Read(buf[len(cn.in):])
 		if n > 0 {
-			cn.lastRead.Store(cn.age())
 			cn.in = buf[:len(cn.in)+n]
+			cn.replied = false
 			perr := cn.parse()
+			if cn.replied || len(cn.in) > 0 || cn.skip > 0 {
+				cn.lastRead.Store(cn.age()) // whole events alone do not show that the server hears us
+			}
 			// What is left is moved to the front, and room made for the rest of it.
 			want := readBufferBytes
 			if len(cn.in) >= 4 {
@@ -335,6 +340,7 @@ func (cn *clientConn) frameLocked(frame []byte) error {
 	if h.Zxid > c.lastZxid.Load() {
 		c.lastZxid.Store(h.Zxid)
 	}
+	cn.replied = cn.replied || h.Xid != jute.XidNotification
 	switch h.Xid {
 	case jute.XidPing:
 		return nil

@@ -268,3 +268,26 @@ const goldenSnapshot = "766976747265650200000000000000034f39b873d4e751e4d8c2af6b
 	"012f0100000000060000000200004e0101650000010606060c0c0000000e4e01097a6f6f6b65657065" +
 	"720100000000000000000000004e0a072f636f6e66696701020205776f726c6406616e796f6e65000000" +
 	"000000000001004e0b0571756f746101000000000000000000000045010105"
+
+// FuzzACLID: whatever stands in an ACL or is shown as an identity is looked at without harm; what matches is valid.
+func FuzzACLID(f *testing.F) {
+	for _, s := range []string{"10.0.0.0/8", "::1/128", "1.2.3", "010.1.1.1", "1.2.3.4/33", "u:h", "nocolon", ":::", "fe80::1%eth0/64", "/"} {
+		f.Add(s, s)
+	}
+	f.Fuzz(func(t *testing.T, id, caller string) {
+		validDigest(id)
+		if matchIP(caller, id) {
+			require.True(t, validIP(id))
+			require.True(t, validIP(caller))
+		}
+		tr := New(Config{})
+		for _, scheme := range []string{"ip", "digest", "x509", "auth", "world", "super", id} {
+			acl, code := tr.fixACL([]jute.ACL{{Perms: jute.PermAll, ID: jute.ID{Scheme: scheme, ID: id}}}, []jute.ID{{Scheme: scheme, ID: caller}})
+			if code != jute.CodeOK {
+				continue
+			}
+			tr.Allowed(acl, jute.PermRead, []jute.ID{{Scheme: scheme, ID: caller}})
+			acl.Masked()
+		}
+	})
+}
