@@ -109,6 +109,7 @@ type loopState struct {
 	strandedAt   time.Duration
 	appliedSince int // the last snapshot
 	appliedBytes int
+	purgedAt     time.Duration // since started
 	snapshotting bool
 
 	// scratch
@@ -185,6 +186,7 @@ func (s *Server) recover() error {
 	s.tree.Store(tree.New(s.treeConfig()))
 	store, rec, err := txnlog.Open(txnlog.Config{
 		FS: s.cfg.FS, Dir: s.cfg.DataDir, LogDir: s.cfg.DataLogDir, ID: zab.ServerID(s.cfg.ID), Logger: s.log, Restore: s.restore,
+		Check: func(z zab.Zxid, r io.Reader) error { _, err := s.loadTree(z, r); return err },
 	})
 	if err != nil {
 		return err
@@ -205,6 +207,7 @@ func (s *Server) recover() error {
 		WindowBytesMax:   s.cfg.PeerQueueBytesMax / 2,
 		InFlightBytesMax: s.cfg.PeerQueueBytesMax / 8,
 		LogHistory:       true,
+		CounterMax:       s.cfg.counterMax,
 	}
 	s.initial = s.initialMembership(&rec)
 	s.active.Store(&s.initial)
@@ -221,19 +224,23 @@ func (s *Server) recover() error {
 }
 
 func (s *Server) restore(z zab.Zxid, r io.Reader) error {
+	t, err := s.loadTree(z, r)
+	if err == nil {
+		s.tree.Store(t)
+	}
+	return err
+}
+
+func (s *Server) loadTree(z zab.Zxid, r io.Reader) (*tree.Tree, error) {
 	loader := tree.NewLoader(s.treeConfig())
 	if _, err := io.Copy(loader, r); err != nil {
-		return err
+		return nil, err
 	}
 	t, err := loader.Finish()
-	if err != nil {
-		return err
+	if err == nil && t.Applied() != int64(z) {
+		err = fmt.Errorf("zk: snapshot is at %v", zab.Zxid(t.Applied()))
 	}
-	if t.Applied() != int64(z) {
-		return fmt.Errorf("zk: snapshot is at %v", zab.Zxid(t.Applied()))
-	}
-	s.tree.Store(t)
-	return nil
+	return t, err
 }
 
 func (s *Server) listen(ctx context.Context) error {

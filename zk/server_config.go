@@ -169,6 +169,8 @@ type Config struct {
 	// (4lw.commands.whitelist). srvr always is. Nil: srvr and ruok.
 	FourLetterWords []string
 
+	counterMax uint32 // see zab.Config; 0: all that a zxid holds
+
 	killed *atomic.Bool // what is written from now on is not on the disk that a restart finds; may be nil
 
 	// AllowInsecure permits addresses that other machines reach, without TLS.

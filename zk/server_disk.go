@@ -67,10 +67,25 @@ func (s *Server) saveSnapshot(snap *snapshotHandle) {
 	began := time.Now()
 	err := s.store.SaveSnapshot(z, func(w io.Writer) error { return snap.writeTo(w) })
 	s.stats.saved(z, time.Since(began), err)
-	if err == nil {
+	if err == nil && s.cfg.PurgeInterval == 0 {
 		err = s.store.Purge(s.cfg.SnapRetainCount)
 	}
 	s.inbox.push(event{kind: eventSnapshotted, zxid: z, err: err})
+}
+
+// purgeIfDue starts a goroutine that removes old snapshots, at its time if there
+// is one for that.
+func (s *Server) purgeIfDue(now time.Duration) {
+	if s.snapshotting || s.cfg.PurgeInterval <= 0 || now-s.purgedAt < s.cfg.PurgeInterval {
+		return
+	}
+	s.snapshotting, s.purgedAt = true, now // not both at a time
+	s.goroutines.Go(func() {
+		if err := s.store.Purge(s.cfg.SnapRetainCount); err != nil {
+			s.log.Error("old snapshots not removed", "err", err)
+		}
+		s.inbox.push(event{kind: eventCall, call: func() { s.snapshotting = false }})
+	})
 }
 
 // onSnapshotted hears of it. A snapshot that failed is no loss but of space: the

@@ -204,6 +204,7 @@ func (s *Server) onTick() {
 	s.dropStranded(now)
 	s.checkReadOnly(now)
 	s.snapshotIfDue()
+	s.purgeIfDue(now)
 }
 
 // onRole hears what the protocol has made of this server.

@@ -1,6 +1,9 @@
 package txnlog_test
 
 import (
+	"fmt"
+	"os"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -52,4 +55,46 @@ func TestBehind(t *testing.T) {
 	require.Equal(t, z(3, 4), from)
 	require.Len(t, es, 2)
 	require.NoError(t, o.Close())
+}
+
+// Purge counts what can be read: damaged snapshots are not among those it keeps
+// (Z22), and nothing goes while there are too few.
+func TestPurgeKeepsValid(t *testing.T) {
+	fs := vfs.NewMem()
+	o, err := open(fs, 1)
+	require.NoError(t, err)
+	z := func(c uint32) zab.Zxid { return zab.MakeZxid(1, c) }
+	require.NoError(t, o.Append(entries(1, 1, 9)))
+	for c := uint32(1); c <= 6; c++ {
+		require.NoError(t, o.SaveSnapshot(z(c), text(z(c))))
+	}
+	require.NoError(t, o.Close())
+	for _, c := range []uint32{4, 6} {
+		f, err := fs.OpenFile(fmt.Sprintf("d/snapshot.%016x", uint64(z(c))), os.O_RDWR, 0)
+		require.NoError(t, err)
+		_, err = f.WriteAt([]byte("?"), 0)
+		require.NoError(t, err)
+		require.NoError(t, f.Close())
+	}
+	o, err = open(fs, 1)
+	require.NoError(t, err)
+	require.Equal(t, z(5), o.rec.Snapshot)
+	require.NoError(t, o.Purge(5))
+	require.Len(t, snapshotsIn(t, fs), 6, "only four are valid")
+	require.NoError(t, o.Purge(3))
+	require.Equal(t, []string{"2", "3", "4", "5", "6"}, snapshotsIn(t, fs))
+	require.NoError(t, o.Purge(1))
+	require.Equal(t, []string{"5", "6"}, snapshotsIn(t, fs))
+	require.NoError(t, o.Close())
+}
+
+func snapshotsIn(t *testing.T, fs vfs.FS) (names []string) {
+	all, err := fs.ReadDir("d")
+	require.NoError(t, err)
+	for _, n := range all {
+		if c, ok := strings.CutPrefix(n, "snapshot.00000001"); ok {
+			names = append(names, strings.TrimLeft(c, "0"))
+		}
+	}
+	return names
 }

@@ -71,7 +71,11 @@ func (s *Store) SaveSnapshot(z zab.Zxid, write func(io.Writer) error) (err error
 	if err := s.cfg.FS.Rename(tmp, name); err != nil {
 		return err
 	}
-	return s.cfg.FS.SyncDir(s.cfg.Dir)
+	if err := s.cfg.FS.SyncDir(s.cfg.Dir); err != nil {
+		return err
+	}
+	s.noteValid(z, true)
+	return nil
 }
 
 // InstallSnapshot removes the entries above truncate, saves the snapshot at z
@@ -86,19 +90,63 @@ func (s *Store) InstallSnapshot(truncate, z zab.Zxid, write func(io.Writer) erro
 	return s.log.Reset(uint64(z) + 1)
 }
 
-// Purge keeps the newest keep snapshots and the log from the oldest of them on.
-// The caller has just saved a valid one, and keep is at least one.
+// Purge keeps the newest keep snapshots that can be read, and the log from the
+// oldest of them on; keep is at least one. What cannot be read does not count, and
+// stays if it is newer. It removes nothing while there are not so many.
 func (s *Store) Purge(keep int) error {
 	zs, err := s.snapshots()
 	if err != nil || len(zs) <= keep {
 		return err
 	}
-	for _, z := range zs[:len(zs)-keep] {
+	oldest := len(zs)
+	for n := 0; n < keep && oldest > 0; {
+		oldest--
+		if s.valid(zs[oldest]) {
+			n++
+		}
+		if oldest == 0 {
+			return nil // all are needed, or too few are any good
+		}
+	}
+	for _, z := range zs[:oldest] {
 		if err := s.remove(s.snapshotPath(z)); err != nil {
 			return err
 		}
+		s.noteValid(z, false)
 	}
-	return s.log.TruncateBefore(uint64(zs[len(zs)-keep]) + 1)
+	return s.log.TruncateBefore(uint64(zs[oldest]) + 1)
+}
+
+// valid says whether a snapshot can be read. It reads each once in its life.
+func (s *Store) valid(z zab.Zxid) bool {
+	s.mu.Lock()
+	known := s.mu.valid[z]
+	s.mu.Unlock()
+	if known {
+		return true
+	}
+	if s.cfg.Check == nil {
+		return true
+	}
+	if err := s.read(z, s.cfg.Check); err != nil {
+		s.cfg.Logger.Error("snapshot unreadable", "zxid", z, "err", err)
+		return false
+	}
+	s.noteValid(z, true)
+	return true
+}
+
+func (s *Store) noteValid(z zab.Zxid, valid bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.mu.valid == nil {
+		s.mu.valid = make(map[zab.Zxid]bool)
+	}
+	if valid {
+		s.mu.valid[z] = true
+	} else {
+		delete(s.mu.valid, z)
+	}
 }
 
 func (s *Store) remove(name string) error {

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/vivarium-go/vivarium/wal"
 	"github.com/vivarium-go/vivarium/wal/vfs"
@@ -43,6 +44,9 @@ type Config struct {
 	// Restore replaces the caller's tree by the snapshot that r holds. It may be
 	// called again, for an older snapshot, if it fails.
 	Restore func(z zab.Zxid, r io.Reader) error
+	// Check says whether r holds a snapshot, and keeps nothing of it. Purge calls it
+	// for snapshots of an earlier life. Nil: each is taken for one.
+	Check func(z zab.Zxid, r io.Reader) error
 }
 
 // Store is an open data directory.
@@ -51,6 +55,11 @@ type Store struct {
 	lock io.Closer
 	log  *wal.Log
 	recs []wal.Record // scratch of Append
+
+	mu struct {
+		sync.Mutex
+		valid map[zab.Zxid]bool // snapshots that were written or read in this life
+	}
 }
 
 // Create makes dir the data directory of a new server, with the bootstrap mark
@@ -160,8 +169,9 @@ func (s *Store) restore() (zab.Zxid, error) {
 	}
 	var failed error
 	for _, z := range slices.Backward(zs) {
-		err := s.load(z)
+		err := s.read(z, s.cfg.Restore)
 		if err == nil {
+			s.noteValid(z, true)
 			return z, s.covers(z, failed)
 		}
 		failed = errors.Join(failed, err)
@@ -183,14 +193,14 @@ func (s *Store) covers(z zab.Zxid, failed error) error {
 	return fmt.Errorf("%s: no readable snapshot that the log continues: %w", s.cfg.Dir, failed)
 }
 
-func (s *Store) load(z zab.Zxid) error {
+func (s *Store) read(z zab.Zxid, into func(z zab.Zxid, r io.Reader) error) error {
 	f, err := s.cfg.FS.OpenFile(s.snapshotPath(z), readOnly, 0)
 	if err != nil {
 		return err
 	}
 	size, err := f.Size()
 	if err == nil {
-		err = s.cfg.Restore(z, bufio.NewReaderSize(io.NewSectionReader(f, 0, size), 256<<10))
+		err = into(z, bufio.NewReaderSize(io.NewSectionReader(f, 0, size), 256<<10))
 	}
 	if cerr := f.Close(); err == nil {
 		err = cerr

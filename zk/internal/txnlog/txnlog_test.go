@@ -26,17 +26,22 @@ func open(fs vfs.FS, id zab.ServerID) (*opened, error) {
 	o := &opened{}
 	s, rec, err := txnlog.Open(txnlog.Config{
 		FS: fs, Dir: "d", ID: id, Logger: slog.New(slog.DiscardHandler),
-		Restore: func(z zab.Zxid, r io.Reader) error {
-			b, err := io.ReadAll(r)
-			if err == nil && string(b) != fmt.Sprint("snapshot ", z) {
-				err = fmt.Errorf("not the snapshot at %v: %q", z, b)
-			}
-			o.text = string(b)
+		Restore: func(z zab.Zxid, r io.Reader) (err error) {
+			o.text, err = readText(z, r)
 			return err
 		},
+		Check: func(z zab.Zxid, r io.Reader) error { _, err := readText(z, r); return err },
 	})
 	o.Store, o.rec = s, rec
 	return o, err
+}
+
+func readText(z zab.Zxid, r io.Reader) (string, error) {
+	b, err := io.ReadAll(r)
+	if err == nil && string(b) != fmt.Sprint("snapshot ", z) {
+		err = fmt.Errorf("not the snapshot at %v: %q", z, b)
+	}
+	return string(b), err
 }
 
 func text(z zab.Zxid) func(io.Writer) error {
