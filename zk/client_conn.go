@@ -44,11 +44,11 @@ type clientConn struct {
 	xid int32
 
 	// the reader's
-	in    []byte
-	skip  int // bytes of an oversize reply still to come
+	in   []byte
+	skip int // bytes of an oversize reply still to come
 
 	replied bool // a reply was among what was read last
-	items []item
+	items   []item
 
 	authSent requestList // guarded by Client.mu: auth requests, answered in order, but out of the order of others
 }
