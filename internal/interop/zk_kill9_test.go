@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -62,7 +63,9 @@ func serveZooCfg(file string) error {
 			fmt.Println("ready")
 		}
 	}()
-	_, _ = io.Copy(io.Discard, os.Stdin)
+	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
+		fmt.Println(runtime.NumGoroutine())
+	}
 	return s.Close()
 }
 
@@ -70,6 +73,8 @@ func serveZooCfg(file string) error {
 type killServer struct {
 	file, addr string
 	cmd        *exec.Cmd
+	in         io.Writer   // a line asks for the number of goroutines
+	lines      chan string // what it prints after ready
 	ready      chan struct{}
 	exited     chan struct{}
 	errs       *strings.Builder
@@ -108,18 +113,21 @@ func (s *killServer) start(t testing.TB) {
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	s.errs = &strings.Builder{}
 	s.cmd.Stderr = s.errs
-	_, err = s.cmd.StdinPipe() // open as long as this process lives
+	s.in, err = s.cmd.StdinPipe() // open as long as this process lives
 	require.NoError(t, err)
 	out, err := s.cmd.StdoutPipe()
 	require.NoError(t, err)
 	require.NoError(t, s.cmd.Start())
-	ready, exited, cmd := make(chan struct{}), make(chan struct{}), s.cmd
-	s.ready, s.exited = ready, exited
+	ready, exited, lines, cmd := make(chan struct{}), make(chan struct{}), make(chan string, 1), s.cmd
+	s.ready, s.exited, s.lines = ready, exited, lines
 	go func() {
 		defer close(exited)
-		line, _ := bufio.NewReader(out).ReadString('\n')
-		if line == "ready\n" {
-			close(ready)
+		for in := bufio.NewScanner(out); in.Scan(); {
+			if in.Text() == "ready" {
+				close(ready)
+			} else {
+				lines <- in.Text()
+			}
 		}
 		cmd.Wait()
 	}()
