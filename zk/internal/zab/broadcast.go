@@ -115,7 +115,9 @@ func (p *Peer) onAck(i int, z Zxid) {
 		p.sendUpToDate(i)
 		return
 	}
-	p.advance()
+	if l.acked > p.committed {
+		p.advance()
+	}
 }
 
 // advance commits what a quorum holds.

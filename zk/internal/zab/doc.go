@@ -8,8 +8,8 @@
 //
 //	for rd, ok := p.Ready(); ok; rd, ok = p.Ready() {
 //		// 1. start rd.Persist; once durable: send rd.AfterSync, then call p.Persisted from the owning goroutine
-//		// 2. send rd.Messages, apply rd.Committed, answer rd.Barriers, take rd.SnapshotsWanted
-//		// 3. act on rd.Role
+//		// 2. send rd.Messages, apply rd.Committed, answer rd.Barriers, take rd.SnapshotsWanted, read rd.HistoryWanted
+//		// 3. act on rd.Memberships and rd.Role
 //	}
 //
 // The duties of the shell:
@@ -28,6 +28,7 @@
 //   - Recovery yields the newest durable snapshot and the log entries above its zxid, nothing else. Both epochs
 //     and the voter mark live in one file, replaced atomically.
 //   - A peer's process that starts again gets a fresh Rand.
+//   - While Unproven reports true, propose something.
 //
 // # States
 //
@@ -108,6 +109,39 @@
 // still in discovery that it is not ahead of. An established leader that hears of a server which has accepted a
 // later epoch steps down, as that server could never join it.
 //
+// # Configurations
+//
+// Who belongs to the ensemble, whose word counts and how much (electorate: a majority, or groups and weights) is a
+// function of the history: Config.Initial, until an entry that Config.Membership takes for a configuration. The
+// last one in the history counts alone once it is known to be committed; until then it is pending, and the one before
+// it counts beside it. Everything that asks for a quorum (votes, FOLLOWERINFO, promises, ACKs of NEWLEADER and of
+// entries, confirmations, contact) asks for one of each configuration that counts.
+//
+// A leader proposes nothing behind a configuration that is pending. So there is at most one, and whatever follows a
+// configuration in a log proves that it was committed. That is why an entry must follow (Unproven): when it is
+// committed, a quorum of the new configuration holds the proof, and the servers that were left behind may be stopped.
+// Before that a server may learn it from another one, by the Commit of a notification: the proof may lie with servers
+// that have lost their votes, and are ahead of all that have one (found by the simulator). Truncation gives up proofs,
+// which is safe: to ask for two quorums instead of one always is.
+//
+// Why no entry is lost: until a configuration is committed, a quorum of the one before it holds no proof, so each leader
+// needs a quorum of that one; once it is committed, one of those holds it, and whoever is not ahead of them leads with it
+// in its history, hence asks for a quorum of the new one, too.
+//
+// Observers, and servers that are no members, are learners whose word does not count; they never propose themselves.
+// But a server does not know what it has not heard of, such as its own vote in a configuration that others hold. So
+// everybody whose disk remembers votes (for nobody whose history is behind its own), and who counts votes decides
+// whose count. A leader without a vote in the committed configuration takes one more proposal, hands it out and stands
+// down. Peers answer servers that they have never heard of; the shell decides who may speak.
+//
+// A pending configuration whose quorum is lost for good, disks and all, blocks the ensemble, as it does in ZooKeeper:
+// ProposeMembership refuses one of which no quorum is synchronized, and so the loss must fall into the moment between.
+//
+// # Catching up
+//
+// The window goes back as far as Config says. Who lacks more gets what the leader's log on disk holds (HistoryWanted),
+// if the shell finds that it reaches far enough and is not too much, else SNAP.
+//
 // # What is lost, and what notices it
 //
 // Any message may be lost, repeated, or arrive late on its own. PROPOSAL names its predecessor, PING the last
@@ -118,16 +152,12 @@
 //
 // # Tests
 //
-// Scripts in testdata tell the stories that broke other systems, by their ids. TestSim runs ensembles of 1, 3 and 5
-// under message, crash, disk, wipe and partition faults with all invariants after every step
+// Scripts in testdata tell the stories that broke other systems, by their ids. TestSim runs ensembles that begin with 1, 3
+// or 5 voters, and servers that may join them, under message, crash, disk, wipe and partition faults and random
+// reconfigurations with all invariants after every step
 // (siminvariants_test.go), then demands that a healed majority and then everybody converge. TestMutants puts
 // known bugs back (testdata/mutants) and demands that the simulator sees their outcome.
 //
 //	go test ./zk/internal/zab -run TestSim -v -seeds 1-10000
 //	go test ./zk/internal/zab -run TestMutants -v -mutants all
-//
-// # Not yet
-//
-// Observers and changes of membership. A learner that does not count is what a wiped server is before its
-// NEWLEADER, so an observer is one that stays so; Config.Voters would become a function of the history.
 package zab
