@@ -48,7 +48,7 @@ func TestChaos(t *testing.T) {
 	require.NotZero(t, total.kills)
 }
 
-type tallies struct{ acked, unknown, came, kills, isolations, resets int }
+type tallies struct{ acked, unknown, came, kills, isolations, resets, lost int }
 
 func (t *tallies) add(o tallies) {
 	t.acked += o.acked
@@ -57,6 +57,7 @@ func (t *tallies) add(o tallies) {
 	t.kills += o.kills
 	t.isolations += o.isolations
 	t.resets += o.resets
+	t.lost += o.lost
 }
 
 func chaos(t *testing.T, seed uint64) tallies {
@@ -97,7 +98,7 @@ func disturb(e *zktest.Ensemble, rng *rand.Rand) (sum tallies) {
 	pick := func() int64 { return e.IDs()[rng.IntN(len(e.IDs()))] }
 	for start := time.Now(); time.Since(start) < chaosTime; {
 		time.Sleep(time.Duration(rng.IntN(1000)) * time.Millisecond)
-		switch id := pick(); rng.IntN(5) {
+		switch id := pick(); rng.IntN(6) {
 		case 0, 1:
 			e.Kill(id)
 			sum.kills++
@@ -117,6 +118,12 @@ func disturb(e *zktest.Ensemble, rng *rand.Rand) (sum tallies) {
 			e.Memory.Delay(zktest.Host(id), zktest.Host(pick()), time.Duration(rng.IntN(20))*time.Millisecond)
 			time.Sleep(time.Duration(rng.IntN(500)) * time.Millisecond)
 			e.Heal()
+		case 5:
+			client := fmt.Sprintf("client-%d", rng.IntN(chaosWorkers))
+			for _, id := range e.IDs() {
+				e.Memory.CutAfter(zktest.Host(id), client, 0) // its next answer is lost
+			}
+			sum.lost++
 		}
 	}
 	e.Heal()

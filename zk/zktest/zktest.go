@@ -123,7 +123,7 @@ func (e *Ensemble) ConnectConfig(cfg zk.ClientConfig) *zk.Client {
 	}
 	host := ""
 	if cfg.Network == nil {
-		host = "client-" + strconv.Itoa(len(e.clients)+1)
+		host = "zktest-" + strconv.Itoa(len(e.clients)+1)
 		cfg.Network = e.Memory.Host(host)
 	}
 	c, err := zk.Connect(ctx, cfg)
@@ -135,7 +135,7 @@ func (e *Ensemble) ConnectConfig(cfg zk.ClientConfig) *zk.Client {
 	return c
 }
 
-// ClientHost is the name of a client's host on Memory, such as client-1. The
+// ClientHost is the name of a client's host on Memory, such as zktest-1. The
 // client must have been made by this Ensemble.
 func (e *Ensemble) ClientHost(c *zk.Client) string {
 	e.t.Helper()
