@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -138,14 +137,14 @@ func redo(c *call) error {
 	}
 	now := len(c.history) - 1
 	if i < 0 || i >= now {
-		return errors.New("Command index out of range") //nolint:staticcheck // zkCli's words
+		return complaint("Command index out of range")
 	}
 	words, err := splitWords(c.history[i])
 	if err != nil {
 		return err
 	}
 	if words[0] == "redo" {
-		return errors.New("No redoing redos") //nolint:staticcheck // zkCli's words
+		return complaint("No redoing redos")
 	}
 	c.history[now] = c.history[i]
 	return c.command(words)

@@ -46,6 +46,11 @@ type usageError struct{ usage string }
 
 func (e usageError) Error() string { return e.usage }
 
+// complaint is an error in zkCli's words, which are sentences.
+type complaint string
+
+func (c complaint) Error() string { return string(c) }
+
 // pathError is what a server said of a path.
 type pathError struct {
 	path string
@@ -119,7 +124,7 @@ func (sh *shell) command(words []string) error {
 		if words[0] == "help" {
 			return nil
 		}
-		return fmt.Errorf("Command not found: Command not found %s", words[0]) //nolint:staticcheck // zkCli's words
+		return complaint("Command not found: Command not found " + words[0])
 	}
 	if !v.offline && sh.client == nil {
 		sh.out.println("Not connected")

@@ -103,11 +103,11 @@ func create(c *call) error {
 	ttl, hasTTL := c.opts['t']
 	switch {
 	case c.has('c') && (c.has('s') || c.has('e')):
-		return errors.New("-c cannot be combined with -s or -e. Containers cannot be ephemeral or sequential.")
+		return complaint("-c cannot be combined with -s or -e. Containers cannot be ephemeral or sequential.")
 	case hasTTL && c.has('e'):
-		return errors.New("TTLs cannot be used with Ephemeral znodes")
+		return complaint("TTLs cannot be used with Ephemeral znodes")
 	case hasTTL && c.has('c'):
-		return errors.New("TTLs cannot be used with Container znodes")
+		return complaint("TTLs cannot be used with Container znodes")
 	case hasTTL:
 		ms, err := strconv.ParseInt(ttl, 10, 64)
 		if err != nil {
@@ -292,7 +292,7 @@ func parseACL(text string) (acl []zk.ACL, err error) {
 		for _, r := range one[last+1:] {
 			p, ok := map[rune]zk.Perm{'r': zk.PermRead, 'w': zk.PermWrite, 'c': zk.PermCreate, 'd': zk.PermDelete, 'a': zk.PermAdmin}[r]
 			if !ok {
-				return nil, fmt.Errorf("Unknown perm type: %c", r) //nolint:staticcheck // zkCli's words
+				return nil, complaint("Unknown perm type: " + string(r))
 			}
 			perms |= p
 		}

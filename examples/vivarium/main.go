@@ -5,6 +5,7 @@
 //	vivarium zk -config zoo.cfg [-new | -import DIR | -restore FILE]
 //	vivarium cli [-server HOST:PORT,…[/CHROOT]] [COMMAND]
 //	vivarium status [-server HOST:PORT]
+//	vivarium wal check|dump DIR
 //
 // Real clients work against it as they are. Exit codes: 0 after a clean stop,
 // 1 after an error, 2 after a wrong flag.
@@ -26,10 +27,11 @@ var commands = map[string]func(ctx context.Context, args []string, stdout, stder
 	"cli":    cli,
 	"status": status,
 	"up":     up,
+	"wal":    walTool,
 	"zk":     server,
 }
 
-const usage = "usage: vivarium up|zk|cli|status [flags]; -h lists a command's flags"
+const usage = "usage: vivarium up|zk|cli|status|wal [flags]; -h lists a command's flags"
 
 // errUsage is a mistake on the command line, which exits 2.
 var errUsage = errors.New("usage")
