@@ -199,6 +199,9 @@ func Measure(ctx context.Context, env *Env, row Row, opt Options) []Result {
 func undisturbed(ctx context.Context, env *Env, s Subject, opt Options, name string) (v float64, err error) {
 	least := math.Inf(1)
 	for range quietTries {
+		if opt.QuietCores > 0 {
+			awaitQuiet(opt.QuietCores)
+		}
 		again, others, err := once(ctx, env, s, opt, name)
 		if err != nil {
 			return 0, err
@@ -211,6 +214,18 @@ func undisturbed(ctx context.Context, env *Env, s Subject, opt Options, name str
 		}
 	}
 	return v, nil
+}
+
+// awaitQuiet waits, for ten seconds at most, until others use no more than so
+// many cores.
+func awaitQuiet(cores float64) {
+	for range 100 {
+		meter := NewMeter()
+		time.Sleep(100 * time.Millisecond)
+		if meter.OtherCores() <= cores {
+			return
+		}
+	}
 }
 
 // once starts a subject, measures it and closes it, and says how many cores others

@@ -208,6 +208,7 @@ func copies(size, n int) [][]byte {
 type ourLog struct {
 	log     *wal.Log
 	durable bool
+	next    uint64 // key for Append
 	batch   []wal.Record
 }
 
@@ -218,9 +219,9 @@ func openOurs(dir string, o walOptions) (walLog, error) {
 
 func (o *ourLog) Append(records [][]byte) error {
 	o.batch = o.batch[:0]
-	key := o.log.Next()
-	for i, r := range records {
-		o.batch = append(o.batch, wal.Record{Key: key + uint64(i), Payload: r})
+	for _, r := range records {
+		o.batch = append(o.batch, wal.Record{Key: o.next, Payload: r})
+		o.next++
 	}
 	if err := o.log.Append(o.batch...); err != nil || !o.durable {
 		return err
