@@ -179,3 +179,25 @@ func TestSessionsCannotBeGuessed(t *testing.T) {
 		require.Contains(t, victim.answer(t, 3, packer{}.str("/").flag(false)), "open")
 	})
 }
+
+// TestLimitsOfARequest: what Apache ZooKeeper bounds by the frame alone has bounds
+// of its own (S6).
+func TestLimitsOfARequest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := zktest.Start(t, zk.EnsembleConfig{Servers: 1})
+		c := memoryConn(t, e, "large")
+		c.hello(t)
+		require.Equal(t, "0+4100 open", c.answer(t, 1, packer{}.create("/"+strings.Repeat("x", 4095), 0)))
+		require.Equal(t, "-8+0 open", c.answer(t, 1, packer{}.create("/"+strings.Repeat("x", 4096), 0)))
+		acl := packer{}.str("/acl").str("").i32(1025)
+		for range 1025 {
+			acl = acl.i32(31).str("world").str("anyone")
+		}
+		require.Equal(t, "-114+0 open", c.answer(t, 1, acl.i32(0)))
+		multi := packer{}
+		for range 1<<16 + 1 {
+			multi = multi.multi(13).str("").i32(-1)
+		}
+		require.Contains(t, c.answer(t, 14, multi.end()), "closed", "beyond the frame")
+	})
+}
