@@ -3,6 +3,7 @@ package tree
 import (
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -62,11 +63,11 @@ func TestQuotaCounts(t *testing.T) {
 		}
 		require.Equal(t, jute.CodeOK, apply(Txn{Kind: KindOp, Op: create("/q", "")}).Err)
 		op := func() jute.Op {
-			path := "/q"
+			path := []string{"", "q"}
 			for range 1 + rng.IntN(2) {
-				path += fmt.Sprintf("/%d", rng.IntN(3))
+				path = append(path, strconv.Itoa(rng.IntN(3)))
 			}
-			o := create(path, strings.Repeat("x", rng.IntN(9)))
+			o := create(strings.Join(path, "/"), strings.Repeat("x", rng.IntN(9)))
 			switch rng.IntN(4) {
 			case 0:
 				o.Type = jute.OpSetData
