@@ -213,7 +213,7 @@ var wireRows = []wireRow{
 	{"getAllChildrenNumber of nothing", 104, packer{}.str("/w/none"), "-101+0 open", ""},
 	{"getAllChildrenNumber of leaf", 104, packer{}.str("/w/p"), "0+4 open", ""},
 	{"unknown operation", 4711, packer{}, "-6+0 closed", ""},
-	{"operation -10", -10, packer{}.i32(1), "-6+0 closed", wireSkip},
+	{"operation -10", -10, packer{}.i32(1), "-5+0 open", wireSkip},
 	{"auth of unknown scheme", 100, packer{}.i32(0).str("palm").str("x"), "-115+0 closed", ""},
 	{"auth digest", 100, packer{}.i32(0).str("digest").str("a:b"), "0+0 open", ""},
 	{"auth digest without colon", 100, packer{}.i32(0).str("digest").str("nocolon"), "0+0 open", ""},
