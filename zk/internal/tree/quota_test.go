@@ -3,6 +3,7 @@ package tree
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -17,10 +18,8 @@ func counted(tr *Tree, on string, except ...string) string {
 	n, bytes := 0, 0
 	var walk func(path string)
 	walk = func(path string) {
-		for _, e := range except {
-			if path == e {
-				return
-			}
+		if slices.Contains(except, path) {
+			return
 		}
 		node, _ := tr.Lookup(path)
 		if !node.Exists() {
