@@ -16,13 +16,14 @@ import (
 
 // TestScripts runs the stories of testdata. All invariants of the simulator hold at every step. The commands:
 //
-//	servers n=5                            an ensemble, nothing started; messages take no time, writes next to none, a tick is 50 ms
+//	servers n=5 [extra=N] [log]            an ensemble, nothing started; messages take no time, writes next to none, a tick is 50 ms;
+//	                                       extra servers are observers; log: learners may be sent what the log on disk holds
 //	disk ID current=E log=1.1-3,2.1 [wiped]  what ID's disk holds before its start
 //	start ID… | crash ID… [keep=N] | wipe ID    crash: N steps of the outstanding write become durable, none by default
 //	cut A B | cut-one-way A B | isolate A | heal
 //	hold ID kind | release ID               writes of that kind do not end; kinds as in WriteKind, or any
 //	fail ID                                 its next write fails
-//	propose ID n=N | barrier ID | compact ID
+//	propose ID n=N | barrier ID | compact ID | reconfigure ID 1,2,3o    a configuration, o for observers
 //	run ms=N [trace|all]                    virtual time passes; trace lists what is sent but notifications, pings and pongs, all lists these, too
 //	send FROM TO TYPE zxid= prev= commit= epoch= entries=1.2-3 [flags]   a message by hand, in the session that TO last opened with FROM
 //	crash-conn ID                           the others find it unreachable
@@ -156,6 +157,8 @@ func (s *story) server(d *script.Cmd, nd *simNode) {
 		require.Equal(s.t, d.Int("n"), s.c.accepted-before, "%s: not all was accepted", d.Pos)
 	case "barrier":
 		s.c.barrier(nd)
+	case "reconfigure":
+		require.NoError(s.t, s.c.proposeMembership(nd, parseMembers(d.Positional()[1])), d.Pos)
 	case "compact":
 		nd.compact(s.c.rLoad)
 	default:
@@ -174,6 +177,17 @@ func (s *story) disk(d *script.Cmd, nd *simNode) {
 			nd.disk.log = append(nd.disk.log, e)
 		}
 	}
+}
+
+// parseMembers parses 1,2,3o.
+func parseMembers(text string) *Membership {
+	m := &Membership{}
+	for part := range strings.SplitSeq(text, ",") {
+		id, observer := strings.CutSuffix(part, "o")
+		n, _ := strconv.Atoi(id)
+		m.Members = append(m.Members, Member{ID: ServerID(n), Observer: observer})
+	}
+	return m
 }
 
 // entries parses 1.1-3,2.1: zxids (1,1) to (1,3), then (2,1).
