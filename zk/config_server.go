@@ -120,7 +120,7 @@ func (f *FileConfig) clients(c *Config) error {
 	if plain != "" {
 		c.Clients = append(c.Clients, Endpoint{Address: plain})
 	}
-	if f.SecureClientPort != 0 {
+	if f.SecureClientPort != 0 || f.lines["secureClientPort"] != 0 {
 		t, err := f.ClientTLS()
 		if err == nil && t == nil {
 			fail("secureClientPort", "is set, but no key ssl.*")

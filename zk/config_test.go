@@ -1,6 +1,7 @@
 package zk_test
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -8,9 +9,12 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"math/big"
+	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -273,11 +277,62 @@ func TestConfigTLS(t *testing.T) {
 	require.ErrorContains(t, err, "encrypted")
 }
 
+// A server of a file with secureClientPort and sslQuorum=true speaks TLS to
+// clients and to its peers, and refuses who shows no certificate.
+func TestConfigSecureEnsemble(t *testing.T) {
+	dir := t.TempDir()
+	store, trust := writeCertificate(t, dir)
+	var members strings.Builder
+	for id := range 3 {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		fmt.Fprintf(&members, "server.%d=localhost:%d:1\n", id+1, l.Addr().(*net.TCPAddr).Port)
+		require.NoError(t, l.Close())
+	}
+	var addrs []string
+	for id := range 3 {
+		data := filepath.Join(dir, strconv.Itoa(id))
+		require.NoError(t, os.MkdirAll(data, 0o700))
+		require.NoError(t, os.WriteFile(filepath.Join(data, "myid"), []byte(strconv.Itoa(id+1)), 0o600))
+		file := filepath.Join(data, "zoo.cfg")
+		require.NoError(t, os.WriteFile(file, fmt.Appendf(nil, "tickTime=200\ninitLimit=50\nsyncLimit=50\ndataDir=%s\nsecureClientPort=0\nsecureClientPortAddress=127.0.0.1\nsslQuorum=true\n"+
+			"ssl.keyStore.location=%[2]s\nssl.trustStore.location=%[3]s\nssl.quorum.keyStore.location=%[2]s\nssl.quorum.trustStore.location=%[3]s\n%[4]s", data, store, trust, &members), 0o600))
+		f, err := zk.LoadConfig(file)
+		require.NoError(t, err)
+		c, err := f.ServerConfig()
+		require.NoError(t, err)
+		c.Bootstrap = true
+		s, err := zk.StartServer(t.Context(), c)
+		require.NoError(t, err)
+		defer s.Close()
+		addrs = append(addrs, s.Addrs()[0].String())
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	pair, err := tls.LoadX509KeyPair(store, store)
+	require.NoError(t, err)
+	roots := x509.NewCertPool()
+	text, err := os.ReadFile(trust)
+	require.NoError(t, err)
+	require.True(t, roots.AppendCertsFromPEM(text))
+	c, err := zk.Connect(ctx, zk.ClientConfig{Servers: addrs, TLS: &tls.Config{RootCAs: roots, ServerName: "localhost", Certificates: []tls.Certificate{pair}}})
+	require.NoError(t, err)
+	_, err = c.Create(ctx, "/a", nil, zk.Persistent)
+	require.NoError(t, err)
+	require.NoError(t, c.Close())
+	short, cancel := context.WithTimeout(ctx, 200*time.Millisecond)
+	defer cancel()
+	_, err = zk.Connect(short, zk.ClientConfig{Servers: addrs, TLS: &tls.Config{RootCAs: roots, ServerName: "localhost"}})
+	require.Error(t, err)
+	_, err = zk.Connect(short, zk.ClientConfig{Servers: addrs})
+	require.Error(t, err)
+}
+
 // writeCertificate makes a self-signed certificate: a store with its key, and one without.
 func writeCertificate(t *testing.T, dir string) (store, trust string) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)
-	template := x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"localhost"}, NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
+	template := x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
 	cert, err := x509.CreateCertificate(rand.Reader, &template, &template, &key.PublicKey, key)
 	require.NoError(t, err)
 	der, err := x509.MarshalPKCS8PrivateKey(key)

@@ -16,6 +16,16 @@
 // clients are heard, a data directory. Networks and disks are what the Config
 // says: TCP or memory, a directory or none. [Server.Ready] waits for a leader.
 //
+// [LoadConfig] reads a zoo.cfg as Apache ZooKeeper has it; [FileConfig.ServerConfig]
+// makes the Config of it.
+//
+// # Looking after a server
+//
+// [Server.Stats] are its counters. Four-letter words are answered where clients
+// are heard, as far as Config.FourLetterWords says. [Server.AdminHandler] and
+// [Server.MetricsHandler] serve the AdminServer's commands and metrics for
+// Prometheus, where the host mounts them.
+//
 // # What is promised
 //
 //   - A write that was acknowledged is in the synced log of a majority, and is
