@@ -14,7 +14,12 @@
 //
 // [StartServer] starts one server from a [Config]: its id, the ensemble, where
 // clients are heard, a data directory. Networks and disks are what the Config
-// says: TCP or memory, a directory or none. [Server.Ready] waits for a leader.
+// says: TCP or memory, a directory or none. [Server.Ready] waits for a leader;
+// [Server.Health] says at any time whether clients are served, and if not, why.
+//
+// Clients are who the network says (ip), their certificate ([Endpoint].TLS, scheme
+// x509), a password (digest) or a scheme of one's own ([AuthScheme]). There is no
+// super user unless Config.SuperDigest or Config.X509SuperUser names one.
 //
 // [LoadConfig] reads a zoo.cfg as Apache ZooKeeper has it; [FileConfig.ServerConfig]
 // makes the Config of it.
