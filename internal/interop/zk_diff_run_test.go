@@ -91,7 +91,11 @@ func runDiff(tg *diffTarget, root string, steps []diffStep) *diffRun {
 	}
 	r.audit(auditor)
 	for i := range diffAuditor {
-		if s := r.slots[i]; s != nil && s.nc != nil {
+		s := r.slots[i]
+		if s != nil && s.nc == nil && !s.ended { // else its ephemerals would be there for a while
+			r.attach(s, &diffStep{Slot: i, Op: "attach"}, len(steps))
+		}
+		if s != nil && s.nc != nil {
 			r.request(s, &diffStep{Op: "close"}, len(steps))
 		}
 	}
