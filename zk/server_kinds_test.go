@@ -44,7 +44,7 @@ func TestKindsOnTheWire(t *testing.T) {
 func TestReaper(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := zktest.Start(t, zk.EnsembleConfig{Server: zk.Config{
-			ExtendedTypes: true, ContainerCheckInterval: time.Minute, ContainerNeverUsedMax: time.Hour,
+			ExtendedTypes: true, ContainerCheckInterval: time.Minute, ContainerNeverUsedMax: 10 * time.Minute,
 		}})
 		c := e.Connect()
 		ctx := context.WithoutCancel(t.Context())
@@ -85,7 +85,7 @@ func TestReaper(t *testing.T) {
 		time.Sleep(3 * time.Minute)
 		require.False(t, here("/ttl"))
 		require.True(t, here("/unused"))
-		time.Sleep(time.Hour)
+		time.Sleep(6 * time.Minute)
 		require.False(t, here("/unused"))
 		require.True(t, here("/parent"))
 		require.NoError(t, c.Close())
