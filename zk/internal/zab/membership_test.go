@@ -13,8 +13,12 @@ func byID(id ServerID) int { return int(id) }
 func TestElectorate(t *testing.T) {
 	majority := []Member{{ID: 1}, {ID: 2}, {ID: 3}, {ID: 4, Observer: true}, {ID: 5, Observer: true}}
 	groups := []Member{
-		{ID: 1, Group: 1, Weight: 1}, {ID: 2, Group: 1, Weight: 1}, {ID: 3, Group: 1, Weight: 0},
-		{ID: 4, Group: 2, Weight: 3}, {ID: 5, Group: 2, Weight: 1}, {ID: 6, Group: 3, Weight: 0},
+		{ID: 1, Group: 1, Weight: 1},
+		{ID: 2, Group: 1, Weight: 1},
+		{ID: 3, Group: 1, Weight: 0},
+		{ID: 4, Group: 2, Weight: 3},
+		{ID: 5, Group: 2, Weight: 1},
+		{ID: 6, Group: 3, Weight: 0},
 	}
 	for _, c := range []struct {
 		members []Member
