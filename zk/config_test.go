@@ -284,10 +284,7 @@ func TestConfigSecureEnsemble(t *testing.T) {
 	store, trust := writeCertificate(t, dir)
 	var members strings.Builder
 	for id := range 3 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		require.NoError(t, err)
-		fmt.Fprintf(&members, "server.%d=localhost:%d:1\n", id+1, l.Addr().(*net.TCPAddr).Port)
-		require.NoError(t, l.Close())
+		fmt.Fprintf(&members, "server.%d=localhost:%d:1\n", id+1, freePort(t, 500*id))
 	}
 	var addrs []string
 	for id := range 3 {
@@ -326,6 +323,19 @@ func TestConfigSecureEnsemble(t *testing.T) {
 	require.Error(t, err)
 	_, err = zk.Connect(short, zk.ClientConfig{Servers: addrs})
 	require.Error(t, err)
+}
+
+// freePort returns a port that was free a moment ago, below those that systems
+// hand out by themselves: nobody else takes it meanwhile by accident.
+func freePort(t *testing.T, salt int) int {
+	const first, last = 15_000, 32_000
+	for port := first + (os.Getpid()*37+salt)%(last-first); ; port = max(first, (port+1)%last) {
+		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		if err == nil {
+			require.NoError(t, l.Close())
+			return port
+		}
+	}
 }
 
 // writeCertificate makes a self-signed certificate: a store with its key, and one without.

@@ -90,13 +90,16 @@ func (p *process) end(t *testing.T, sig syscall.Signal) int {
 	return p.cmd.ProcessState.ExitCode()
 }
 
-// freePorts returns ports that were free a moment ago.
+// freePorts returns ports that were free a moment ago, below those that systems
+// hand out by themselves: nobody else takes one meanwhile by accident.
 func freePorts(t *testing.T, n int) (ports []int) {
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		require.NoError(t, err)
-		defer l.Close()
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
+	const first, last = 15_000, 32_000
+	for port := first + os.Getpid()*37%(last-first); len(ports) < n; port = max(first, (port+1)%last) {
+		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		if err == nil {
+			ports = append(ports, port)
+			require.NoError(t, l.Close())
+		}
 	}
 	return ports
 }
@@ -185,8 +188,11 @@ func TestServerAlone(t *testing.T) {
 	addrs := p.ready(t)
 	require.NoFileExists(t, mark)
 	for what, want := range map[string]string{"AdminServer": `"error" : null`, "metrics": "\n# TYPE znode_count gauge\n"} {
-		m := regexp.MustCompile(`what=` + what + ` address=(\S+)`).FindStringSubmatch(p.log.String())
-		require.NotNil(t, m, p.log)
+		var m []string
+		require.Eventually(t, func() bool { // the log comes by another pipe than the ready line
+			m = regexp.MustCompile(`what=` + what + ` address=(\S+)\n`).FindStringSubmatch(p.log.String())
+			return m != nil
+		}, 10*time.Second, time.Millisecond)
 		res, err := http.Get("http://" + m[1] + map[string]string{"AdminServer": "/commands/ruok", "metrics": "/metrics"}[what])
 		require.NoError(t, err)
 		b, err := io.ReadAll(res.Body)
