@@ -135,9 +135,10 @@ def sessions(zk, root):
     first = client()
     path = first.create(root + "/moved", b"", ephemeral=True)
     session = first.client_id
+    first._stopped.set()  # it would reconnect, and take the session back
     again = client(client_id=session)  # takes the session over
     assert again.exists(path).ephemeralOwner == session[0]
-    first.stop()
+    first._connection.stop()
     first.close()
     again.stop()
     again.close()
