@@ -46,6 +46,10 @@ func TestUp(t *testing.T) {
 			_, err = zc.Create(ctx, "/kept", nil, zk.Persistent)
 			require.NoError(t, err)
 			require.NoError(t, mc.CreateTopic(ctx, mq.TopicSpec{Name: "kept", Partitions: 2, Replicas: 3}))
+			p, err := mc.NewProducer(mq.ProducerConfig{AutoCreateTopics: true})
+			require.NoError(t, err)
+			require.NoError(t, p.SendSync(ctx, &mq.Record{Topic: "nobody-made-it", Value: []byte("x")}))
+			require.NoError(t, p.Close())
 		}
 		_, err = zc.Exists(ctx, "/kept")
 		require.NoError(t, err)

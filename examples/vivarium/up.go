@@ -96,6 +96,7 @@ func up(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 			net.Dialer
 			net.ListenConfig
 		}{}, DataDir: below(f.data, "mq"), Logger: log,
+		Broker: mq.Config{AutoCreateTopicsEnable: true}, // as a Kafka does unless told otherwise
 		Listen: func(id int32) []mq.Listener { return []mq.Listener{{Address: address(f.kafkaPort, int(id))}} },
 	})
 	if err != nil {
