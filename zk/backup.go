@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 
 	"github.com/vivarium-go/vivarium/zk/internal/apache"
 	"github.com/vivarium-go/vivarium/zk/internal/tree"
@@ -27,7 +28,12 @@ type Imported struct {
 // ends it; so does ctx, between two writes.
 func (s *Server) WriteSnapshot(ctx context.Context, w io.Writer) (zxid int64, err error) {
 	taken := make(chan *snapshotHandle, 1)
-	s.inbox.push(event{kind: eventCall, call: func() { taken <- &snapshotHandle{snap: s.tree.Load().Snapshot()} }})
+	var decided atomic.Bool // by the loop, to take a snapshot, or below, to go without
+	s.inbox.push(event{kind: eventCall, call: func() {
+		if decided.CompareAndSwap(false, true) {
+			taken <- &snapshotHandle{snap: s.tree.Load().Snapshot()}
+		}
+	}})
 	select {
 	case h := <-taken:
 		if err := h.writeTo(&contextWriter{ctx, w}); err != nil {
@@ -37,6 +43,9 @@ func (s *Server) WriteSnapshot(ctx context.Context, w io.Writer) (zxid int64, er
 	case <-s.ctx.Done():
 		return 0, fmt.Errorf("zk: snapshot: %w", s.Err())
 	case <-ctx.Done():
+		if !decided.CompareAndSwap(false, true) {
+			(<-taken).release() // nobody else lets go of the versions that it pins
+		}
 		return 0, fmt.Errorf("zk: snapshot: %w", context.Cause(ctx))
 	}
 }
