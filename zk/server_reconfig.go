@@ -32,10 +32,10 @@ func (q *requestReader) reconfig(h *jute.RequestHeader, body *jute.Reader) error
 	switch {
 	case r.Err() != nil:
 		return q.answer(h, jute.CodeMarshallingError)
-	case !c.s.cfg.ReconfigEnabled && c.s.cfg.standalone(), c.s.cfg.ReconfigEnabled && c.s.standalone():
-		return q.answer(h, jute.CodeUnimplemented)
 	case !c.s.cfg.ReconfigEnabled:
 		return q.answer(h, jute.CodeReconfigDisabled)
+	case c.s.standalone():
+		return q.answer(h, jute.CodeUnimplemented)
 	}
 	op := &operation{xid: h.Xid, op: h.Op, at: q.tally.at}
 	if !q.acquire(op, len(raw)) {
@@ -156,9 +156,9 @@ func (m *Membership) changed(req *jute.ReconfigRequest) (*Membership, error) {
 			continue
 		}
 		key, value, ok := strings.Cut(joining, "=")
-		_, number, dot := strings.Cut(strings.TrimSpace(key), ".")
-		id, err := strconv.ParseInt(number, 10, 64)
-		if !ok || !dot || err != nil {
+		key = strings.TrimSpace(key)
+		id, err := strconv.ParseInt(key[strings.LastIndexByte(key, '.')+1:], 10, 64) // "4=" will do, as there
+		if !ok || err != nil {
 			return nil, fmt.Errorf("zk: joining server %.100q is not server.N=host:port:port;port", joining)
 		}
 		spec, err := ParseServerSpec(id, value)

@@ -62,22 +62,35 @@ type tcpNetwork struct {
 
 // startApache39 starts one server of Apache ZooKeeper 3.9, which does not sync
 // its disk, as the target of a differential test.
-func startApache39(t testing.TB) *diffTarget {
+func startApache39(t testing.TB, options ...string) *diffTarget {
+	t.Helper()
+	return startApaches39(t, 1, "", options...)
+}
+
+// startApaches39 starts n such servers with more lines in their zoo.cfg.
+func startApaches39(t testing.TB, n int, more string, options ...string) *diffTarget {
 	t.Helper()
 	jars := mavenJars(t, "zookeeper-3.9.5", zookeeperPom)
-	tg := startApacheOf(t, 1, filepath.Join(jars, "*"), "minSessionTimeout=400\nmaxSessionTimeout=60000\n",
-		"-Dzookeeper.forceSync=no", "-Dznode.container.checkIntervalMs=3600000")
+	options = append(options, "-Dzookeeper.forceSync=no", "-Dznode.container.checkIntervalMs=3600000")
+	tg := startApacheOf(t, n, filepath.Join(jars, "*"), "minSessionTimeout=400\nmaxSessionTimeout=60000\n"+more, options...)
 	return &diffTarget{name: "apache", servers: tg.servers, super: true}
 }
 
-// diffOurs starts servers of ours, configured as startApache39's is.
-func diffOurs(t testing.TB, n int) *diffTarget {
-	t.Helper()
-	cfg := zk.EnsembleConfig{Servers: n, Server: zk.Config{
+// diffConfig is how a server of ours is configured as startApache39's is.
+func diffConfig() zk.Config {
+	return zk.Config{
 		TickTime: 200 * time.Millisecond, MinSessionTimeout: 400 * time.Millisecond, MaxSessionTimeout: time.Minute,
 		ExtendedTypes: true, SuperDigest: superDigest, ContainerCheckInterval: time.Hour,
-	}}
-	cfg.Network = &tcpNetwork{}
+	}
+}
+
+// diffOurs starts servers of ours, configured as startApache39's is.
+func diffOurs(t testing.TB, n int, edit ...func(*zk.Config)) *diffTarget {
+	t.Helper()
+	cfg := zk.EnsembleConfig{Servers: n, Server: diffConfig(), Network: &tcpNetwork{}}
+	for _, e := range edit {
+		e(&cfg.Server)
+	}
 	ens, err := zk.StartEnsemble(testContext(t), cfg)
 	require.NoError(t, err)
 	t.Cleanup(func() { ens.Close() })

@@ -57,10 +57,15 @@ func startApacheOf(t testing.TB, n int, classes, more string, options ...string)
 	tg := &target{name: "apache", apache: true, ttl: true}
 	ports := freePorts(t, 3*n)
 	var members strings.Builder
+	reconfig := n > 1 && strings.Contains(more, "reconfigEnabled=") // then the list says where clients connect
 	for i := range n {
 		if n > 1 {
-			fmt.Fprintf(&members, "server.%d=127.0.0.1:%d:%d\n", i+1, ports[n+2*i], ports[n+2*i+1])
+			fmt.Fprintf(&members, "server.%d=127.0.0.1:%d:%d", i+1, ports[n+2*i], ports[n+2*i+1])
 		}
+		if reconfig {
+			fmt.Fprintf(&members, ";127.0.0.1:%d", ports[i])
+		}
+		members.WriteByte('\n')
 	}
 	servers := make([]*apacheServer, n)
 	for i := range n {
@@ -68,8 +73,11 @@ func startApacheOf(t testing.TB, n int, classes, more string, options ...string)
 		servers[i] = s
 		tg.servers = append(tg.servers, s.addr)
 		require.NoError(t, os.WriteFile(filepath.Join(s.dir, "myid"), fmt.Appendf(nil, "%d\n", i+1), 0o600))
-		cfg := fmt.Sprintf("tickTime=200\ninitLimit=50\nsyncLimit=20\ndataDir=%s\nclientPort=%d\nclientPortAddress=127.0.0.1\n"+
-			"maxClientCnxns=0\nadmin.enableServer=false\n4lw.commands.whitelist=*\n%s%s", s.dir, ports[i], members.String(), more)
+		cfg := fmt.Sprintf("tickTime=200\ninitLimit=50\nsyncLimit=20\ndataDir=%s\n"+
+			"maxClientCnxns=0\nadmin.enableServer=false\n4lw.commands.whitelist=*\n%s%s", s.dir, members.String(), more)
+		if !reconfig {
+			cfg += fmt.Sprintf("clientPort=%d\nclientPortAddress=127.0.0.1\n", ports[i])
+		}
 		require.NoError(t, os.WriteFile(s.config(), []byte(cfg), 0o600))
 		require.NoError(t, s.start())
 		t.Cleanup(s.kill)

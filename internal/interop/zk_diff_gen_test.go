@@ -154,7 +154,7 @@ func (g *diffGen) step() diffStep {
 		g.args(st.Op, &st.diffArgs)
 	}
 	switch st.Op {
-	case "cut", "attach", "close", "raw", "auth", "ping", "check", "reconfig":
+	case "cut", "attach", "close", "raw", "auth", "ping", "check":
 	default:
 		if g.chance(2) {
 			st.Chop = 1 + g.rng.IntN(6)

@@ -3,8 +3,12 @@ package interop
 import (
 	"encoding/binary"
 	"fmt"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
+
+	"github.com/vivarium-go/vivarium/zk"
 )
 
 // unpacker reads the protocol's records, independently of the product's own codec.
@@ -89,6 +93,9 @@ func (r *diffRun) decode(s *diffSlot, st *diffStep, u *unpacker) string {
 	default:
 		out = r.record(s, st.Op, u)
 	}
+	if r.tg.fixed && st.Path == zk.ConfigPath {
+		out = diffStat.ReplaceAllString(out, "")
+	}
 	if u.bad {
 		out += " CUT SHORT"
 	}
@@ -106,8 +113,8 @@ func (r *diffRun) record(s *diffSlot, op string, u *unpacker) string {
 		return fmt.Sprintf(" %q", u.text()) + r.stat(u)
 	case "exists", "setData", "setACL":
 		return r.stat(u)
-	case "getData":
-		return fmt.Sprintf(" %q", u.str()) + r.stat(u)
+	case "getData", "reconfig":
+		return fmt.Sprintf(" %q", r.configuration(u.str())) + r.stat(u)
 	case "getACL":
 		return u.acl() + r.stat(u)
 	case "getChildren", "getChildren2", "getEphemerals":
@@ -132,6 +139,25 @@ func (r *diffRun) record(s *diffSlot, op string, u *unpacker) string {
 		return fmt.Sprintf(" %q", ids)
 	}
 	return ""
+}
+
+// diffStat is what stat makes.
+var diffStat = regexp.MustCompile(` \{c.*\}`)
+
+var diffVersion = regexp.MustCompile(`(?m)^version=([0-9a-f]+)$`)
+
+// configuration puts names for what differs in the text of a configuration; other
+// data stays what it is.
+func (r *diffRun) configuration(data string) string {
+	m := diffVersion.FindStringSubmatch(data)
+	if m == nil {
+		return data
+	}
+	r.config, _ = strconv.ParseInt(m[1], 16, 64)
+	if r.firstConfig == 0 {
+		r.firstConfig = r.config
+	}
+	return diffVersion.ReplaceAllString(r.tg.names.Replace(data), fmt.Sprintf("version=‹~%d›", r.config))
 }
 
 // results are those of a multi.
@@ -170,7 +196,7 @@ func (r *diffRun) stat(u *unpacker) string {
 }
 
 func (r *diffRun) time(zxid, time int64) string {
-	if old, ok := r.times[zxid]; ok && old != time {
+	if old, ok := r.times[zxid]; ok && old != time && zxid != 0 {
 		return fmt.Sprintf(" two times of one zxid: %d %d", old, time)
 	}
 	r.times[zxid] = time

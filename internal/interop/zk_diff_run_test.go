@@ -19,6 +19,10 @@ type diffTarget struct {
 	name    string
 	servers []string // a slot's connections go to one of them
 	super   bool     // the auditor is the super user
+	// Where servers listen is a name in reconfigurations and in what is told of them.
+	addresses, names *strings.Replacer
+	// The configuration is not in the history there, so its Stat is not compared.
+	fixed bool
 }
 
 // diffEntry is something that a session heard.
@@ -55,11 +59,15 @@ type diffRun struct {
 	times    map[int64]int64 // of transactions
 	closes   map[int64]bool  // zxids that closed a session
 	replies  int
+
+	config, firstConfig int64    // versions of the configuration that were seen
+	roots               []string // what the auditor reads
 }
 
 const (
-	diffPatience = 5 * time.Second
-	diffAuditor  = 99 // the slot that reads the tree at the end
+	diffPatience = time.Minute     // with who does not answer: a busy machine starves a JVM for long
+	diffOldConn  = 5 * time.Second // with a connection that was taken over, which there now and then stays
+	diffAuditor  = 99              // the slot that reads the tree at the end
 	diffSyncXid  = 1 << 30
 )
 
@@ -68,7 +76,7 @@ const (
 func runDiff(tg *diffTarget, root string, steps []diffStep) *diffRun {
 	r := &diffRun{
 		tg: tg, root: root, steps: steps, slots: map[int]*diffSlot{}, sessions: map[int64]string{},
-		times: map[int64]int64{}, closes: map[int64]bool{},
+		times: map[int64]int64{}, closes: map[int64]bool{}, roots: diffRoots(steps),
 	}
 	defer r.hangUp()
 	auditor := r.slot(diffAuditor)
@@ -241,7 +249,7 @@ func (r *diffRun) attach(s *diffSlot, st *diffStep, step int) {
 		r.say(s, step, "attached, timeout %d", binary.BigEndian.Uint32(b[4:]))
 	}
 	if old != nil {
-		old.SetReadDeadline(time.Now().Add(diffPatience))
+		old.SetReadDeadline(time.Now().Add(diffOldConn))
 		if _, err := io.Copy(io.Discard, old); errors.Is(err, os.ErrDeadlineExceeded) && r.tg.name == "ours" { // there now and then
 			r.say(s, step, "the old connection lives")
 		}
@@ -282,8 +290,11 @@ func (r *diffRun) send(s *diffSlot, st *diffStep, step int) {
 		}
 	}
 	rel := map[string]int64{"": 0, "seen": s.seen, "first": s.first, "future": 1 << 62}[st.Rel]
+	if st.Op == "reconfig" {
+		rel = map[string]int64{"": -1, "seen": r.config, "first": r.firstConfig, "future": 1 << 62}[st.Rel]
+	}
 	s.xid++
-	s.write(append(packer{}.i32(st.xid(s.xid)).i32(st.code()), st.body(r.root, rel)...))
+	s.write(append(packer{}.i32(st.xid(s.xid)).i32(st.code()), st.body(r.root, rel, r.tg.addresses)...))
 	s.pending = append(s.pending, step)
 }
 
@@ -371,7 +382,7 @@ func (r *diffRun) await(s *diffSlot, st *diffStep, step int) {
 		if diffWrites[st.Op] {
 			s.stream[len(s.stream)-1].write = zxid
 		}
-		if code == -115 || code == -6 {
+		if code == -115 || code == -6 && st.Op != "reconfig" {
 			r.expectClosed(s, step)
 		}
 		return
@@ -420,9 +431,17 @@ func (r *diffRun) expectClosed(s *diffSlot, step int) {
 	}
 }
 
+// diffRoots is what a sequence may have changed: its root, and the root's quotas.
+func diffRoots(steps []diffStep) []string {
+	if slices.ContainsFunc(steps, func(s diffStep) bool { return strings.HasPrefix(string(s.Path), diffQuotas+diffRootMark) }) {
+		return []string{diffRootMark, diffQuotas + diffRootMark}
+	}
+	return []string{diffRootMark}
+}
+
 // audit reads the tree.
 func (r *diffRun) audit(s *diffSlot) {
-	paths := []string{diffRootMark}
+	paths := slices.Clone(r.roots)
 	for len(paths) > 0 && s.nc != nil {
 		path := quoted(paths[0])
 		for _, op := range []string{"getData", "getACL", "getChildren2"} {

@@ -19,7 +19,8 @@ type diffStep struct {
 
 	Ops   []diffOp    `json:"ops,omitempty"`   // multi, multiRead
 	Lists [5][]quoted `json:"lists,omitzero"`  // setWatches: data, exist, child, persistent, recursive
-	Rel   string      `json:"rel,omitempty"`   // setWatches: relative zxid: "" 0, "seen", "first", "future"
+	Rel   string      `json:"rel,omitempty"`   // setWatches: relative zxid: "" 0, "seen", "first", "future"; reconfig: version: "" any, and so on
+	Conf  *diffConf   `json:"conf,omitempty"`  // reconfig
 	Pipe  bool        `json:"pipe,omitempty"`  // the reply is waited for later
 	Chop  int         `json:"chop,omitempty"`  // bytes missing at the end of the body
 	Code  int32       `json:"code,omitempty"`  // raw: the operation's number
@@ -37,6 +38,13 @@ type diffArgs struct {
 	TTL     int64     `json:"ttl,omitempty"`
 	Watch   bool      `json:"w,omitempty"`
 	Scheme  quoted    `json:"scheme,omitempty"`
+}
+
+// diffConf is what a reconfiguration asks for; nil: null.
+type diffConf struct {
+	Joining *string `json:"joining,omitempty"`
+	Leaving *string `json:"leaving,omitempty"`
+	Members *string `json:"members,omitempty"`
 }
 
 type diffOp struct {
@@ -167,19 +175,31 @@ func (p packer) args(op string, a *diffArgs) packer {
 		return p.i32(0).str(string(a.Scheme)).data(a.Data)
 	case "sasl":
 		return p.data(a.Data)
-	case "reconfig": // joining, leaving, new members, version
-		return p.i32(-1).str(path).i32(-1).i64(int64(a.Version))
 	case "close", "ping", "whoAmI":
 		return p
 	}
 	return p.str(path)
 }
 
+// reconfig appends a reconfiguration, with a target's own addresses in it.
+func (p packer) reconfig(c *diffConf, version int64, addresses *strings.Replacer) packer {
+	for _, text := range []*string{c.Joining, c.Leaving, c.Members} {
+		if text == nil {
+			p = p.i32(-1)
+			continue
+		}
+		p = p.str(addresses.Replace(*text))
+	}
+	return p.i64(version)
+}
+
 // body is the request's body with the run's root in it.
-func (s *diffStep) body(root string, rel int64) []byte {
+func (s *diffStep) body(root string, rel int64, addresses *strings.Replacer) []byte {
 	var p packer
 	switch s.Op {
 	case "raw":
+	case "reconfig":
+		p = p.reconfig(s.Conf, rel, addresses)
 	case "multi", "multiRead":
 		for i := range s.Ops {
 			p = p.multi(diffOps[s.Ops[i].Op]).args(s.Ops[i].Op, &s.Ops[i].diffArgs)

@@ -1,6 +1,7 @@
 package interop
 
 import (
+	"cmp"
 	"flag"
 	"fmt"
 	"maps"
@@ -15,7 +16,7 @@ import (
 )
 
 var (
-	diffSeqs = flag.Int("diff.sequences", 0, "random sequences of TestDiff; 0: 150, or 40 with -short")
+	diffSeqs = flag.Int("diff.sequences", 0, "random sequences of TestDiff and its like; 0: what each has by default")
 	diffSeed = flag.Uint64("diff.seed", 1, "the first sequence's seed")
 	diffKeep = flag.Int("diff.failures", 5, "different differences after which TestDiff gives up")
 )
@@ -26,7 +27,8 @@ var diffScriptFile = flag.String("diff.script", "", "a script that TestDiff send
 
 // diffPair is ours and theirs, with equal histories.
 type diffPair struct {
-	servers      int
+	start        func() (ours, theirs *diffTarget)
+	generate     func(seed uint64, steps int) []diffStep
 	ours, theirs *diffTarget
 	runs         int
 	died         bool // theirs
@@ -45,26 +47,28 @@ type diffSum struct {
 func TestDiff(t *testing.T) {
 	for _, servers := range []int{1, 3} {
 		t.Run(fmt.Sprintf("servers=%d", servers), func(t *testing.T) {
-			p := newDiffPair(t, servers)
+			p := newDiffPair(generateDiff, func() (ours, theirs *diffTarget) { return diffOurs(t, servers), startApache39(t) })
 			if *diffScriptFile != "" {
 				p.one(t)
 				return
 			}
 			p.scripts(t)
-			p.random(t)
+			p.random(t, 150, 40)
 			p.report(t)
+			require.NotZero(t, p.sum.events)
 		})
 	}
 }
 
-func newDiffPair(t testing.TB, servers int) *diffPair {
-	return &diffPair{servers: servers, ours: diffOurs(t, servers), theirs: startApache39(t)}
+func newDiffPair(generate func(seed uint64, steps int) []diffStep, start func() (ours, theirs *diffTarget)) *diffPair {
+	p := &diffPair{start: start, generate: generate}
+	p.ours, p.theirs = start()
+	return p
 }
 
 func (p *diffPair) report(t *testing.T) {
 	t.Logf("%d sequences, %d replies, %d events compared; allowed differences: %v; replies by operation: %v",
 		p.sum.sequences, p.sum.operations, p.sum.events, p.sum.allowed, p.sum.ops)
-	require.NotZero(t, p.sum.events)
 }
 
 // scripts runs what is kept in testdata/diff.
@@ -102,18 +106,16 @@ func (p *diffPair) one(t *testing.T) {
 	}
 }
 
-func (p *diffPair) random(t *testing.T) {
-	n := *diffSeqs
-	if n == 0 {
-		n = 150
-		if testing.Short() {
-			n = 40
-		}
+// random sends sequences: n of them, or fewer with -short.
+func (p *diffPair) random(t *testing.T, n, short int) {
+	if testing.Short() {
+		n = short
 	}
+	n = cmp.Or(*diffSeqs, n)
 	found := map[string]bool{}
 	for i := range n {
 		seed := *diffSeed + uint64(i)
-		steps := generateDiff(seed, diffSteps)
+		steps := p.generate(seed, diffSteps)
 		d := p.run(steps)
 		if d == nil {
 			continue
@@ -129,8 +131,7 @@ func (p *diffPair) random(t *testing.T) {
 		if len(found) >= *diffKeep {
 			t.Fatalf("%d different differences in %d sequences", len(found), i+1)
 		}
-		fresh := newDiffPair(t, p.servers) // their histories are no longer equal
-		p.ours, p.theirs = fresh.ours, fresh.theirs
+		p.ours, p.theirs = p.start() // their histories are no longer equal
 	}
 }
 

@@ -254,16 +254,16 @@ func (t *Tree) setData(txn *Txn, op *jute.Op, res *Result) jute.Code {
 	if code := t.checkACL(txn, v.acl, jute.PermWrite); code != jute.CodeOK {
 		return code
 	}
+	diff := int64(len(op.Data) - len(v.data))
+	if code := t.checkQuota(txn, op.Path, diff, 0); code != jute.CodeOK {
+		return code
+	}
 	next, code := nextVersion(v.version, op.Version)
 	if code != jute.CodeOK {
 		return code
 	}
 	if e == t.config && txn.Features&FeatureInternal != 0 {
 		next = -1 // as QuorumPeer does: the configuration has a version of its own
-	}
-	diff := int64(len(op.Data) - len(v.data))
-	if code := t.checkQuota(txn, op.Path, diff, 0); code != jute.CodeOK {
-		return code
 	}
 	v = t.writable(e)
 	t.stats.DataBytes += diff
