@@ -236,8 +236,11 @@ func finalError(s State) error {
 }
 
 // WatchState has fn told of every change of state from now on, as
-// ClientConfig.OnState, until stop is called.
+// ClientConfig.OnState, until stop is called. A nil fn is told of nothing.
 func (c *Client) WatchState(fn func(State)) (stop func()) {
+	if fn == nil {
+		return func() {}
+	}
 	w := &stateWatcher{fn: fn}
 	c.mu.Lock()
 	c.mu.stateWatchers = append(c.mu.stateWatchers, w)

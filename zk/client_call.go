@@ -21,6 +21,7 @@ type clientState struct {
 
 	conn          *clientConn // nil without connection
 	writerIdle    bool        // conn's writer waits for Client.wake
+	answeredZxid  int64       // of the newest answer to a request: all events up to it have come
 	password      []byte
 	seenWritable  bool // the session is known to a server with a quorum
 	auths         []Auth
@@ -196,15 +197,21 @@ func (c *Client) wakeWriter() {
 }
 
 // abandon gives up on a request whose context has ended. It is false if the
-// answer is here already. Afterwards the request is the client's, not the caller's.
+// answer is here already. Afterwards the request is the client's, not the
+// caller's: one that was sent keeps its place until its answer has come.
 func (c *Client) abandon(r *request) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if r.phase == phaseAnswered {
+	switch r.phase {
+	case phaseAnswered:
 		return false
+	case phaseQueued:
+		c.mu.queue.remove(func(x *request) bool { return x == r })
+		c.answeredLocked(r)
+	case phaseSent:
+		r.unknown = !r.again
 	}
 	r.abandoned = true
-	r.unknown = r.phase == phaseSent && !r.again
 	return true
 }
 
@@ -245,17 +252,21 @@ func (c *Client) forgetLocked(w *contextWatch) {
 // abandonAll is abandon for Go: it reports the context's error.
 func (c *Client) abandonAll(w *contextWatch) {
 	var reports []item
+	abandon := func(r *request, unknown bool) {
+		r.abandoned = true
+		reports = append(reports, item{r: &request{name: r.name, path: r.path, done: r.done, err: w.ctx.Err(), unknown: unknown}})
+	}
 	c.mu.Lock()
 	c.forgetLocked(w)
-	for _, r := range []*request{c.mu.sent.head, c.mu.queue.head} {
-		for ; r != nil; r = r.next {
-			if r.context != w || r.abandoned {
-				continue
-			}
-			r.abandoned = true
-			unknown := r.phase == phaseSent && !r.again
-			reports = append(reports, item{r: &request{name: r.name, path: r.path, done: r.done, err: w.ctx.Err(), unknown: unknown}})
+	for r := c.mu.sent.head; r != nil; r = r.next {
+		if r.context == w && !r.abandoned {
+			abandon(r, !r.again)
 		}
+	}
+	given := c.mu.queue.remove(func(r *request) bool { return r.context == w })
+	for r := given.pop(); r != nil; r = given.pop() {
+		c.answeredLocked(r)
+		abandon(r, false)
 	}
 	c.mu.Unlock()
 	c.del.add(reports)

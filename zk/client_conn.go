@@ -240,10 +240,6 @@ func (cn *clientConn) collect() {
 		if r == nil {
 			break
 		}
-		if r.abandoned {
-			c.answeredLocked(r)
-			continue
-		}
 		r.phase = phaseSent
 		if r.typ == jute.OpAuth {
 			cn.authSent.push(r)
@@ -342,14 +338,17 @@ func (cn *clientConn) frameLocked(frame []byte) error {
 	}
 	cn.replied = cn.replied || h.Xid != jute.XidNotification
 	switch h.Xid {
-	case jute.XidPing:
-		return nil
-	case jute.XidNotification:
+	case jute.XidNotification: // there may be more events of its transaction
 		return cn.eventLocked(h.Zxid, &d)
-	case jute.XidSetWatches:
+	case jute.XidSetWatches: // there may be more watches to arm
 		if h.Err != jute.CodeOK {
 			return fmt.Errorf("watches were not armed again: %w", Error(h.Err))
 		}
+		return nil
+	}
+	c.mu.answeredZxid = max(c.mu.answeredZxid, h.Zxid)
+	switch h.Xid {
+	case jute.XidPing:
 		return nil
 	case jute.XidAuth:
 		return cn.authLocked(h)
@@ -362,7 +361,7 @@ func (cn *clientConn) frameLocked(frame []byte) error {
 	if h.Err != jute.CodeOK {
 		r.err = Error(h.Err)
 	}
-	if r.abandoned {
+	if r.abandoned && r.typ != jute.OpRemoveWatches { // its watches are gone, whoever waits
 		return nil
 	}
 	r.buf = append(r.buf[:0], d.Rest()...)
@@ -396,6 +395,7 @@ func (cn *clientConn) oversizeLocked(header []byte, n int) error {
 		return err
 	}
 	r.err = fmt.Errorf("reply %w: %d bytes, ReplyBytesMax is %d", ErrTooLarge, n, cn.c.cfg.ReplyBytesMax)
+	r.unknown = !r.again
 	cn.items = finished(cn.items, r)
 	return nil
 }

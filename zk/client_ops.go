@@ -3,7 +3,6 @@ package zk
 import (
 	"context"
 	"errors"
-	"strings"
 
 	"github.com/vivarium-go/vivarium/zk/internal/jute"
 )
@@ -74,13 +73,18 @@ func (c *Client) Do(ctx context.Context, op Op) (OpResult, error) {
 // watches and on their goroutine; the same rules hold for it. Go itself waits
 // only while OutstandingMax requests are outstanding.
 //
-// ctx bounds the operation; when it ends first, done gets its error.
+// ctx bounds the operation; when it ends first, done gets its error. A nil done
+// is told of nothing.
 func (c *Client) Go(ctx context.Context, op Op, done func(OpResult)) {
 	r, err := c.newOpRequest(op)
 	if err != nil {
 		r = &request{name: op.name(), path: op.path}
 	}
-	r.done = func(r *request) { done(r.result()) }
+	r.done = func(r *request) {
+		if done != nil {
+			done(r.result())
+		}
+	}
 	c.goRequest(ctx, r, err)
 }
 
@@ -97,7 +101,11 @@ func (c *Client) GoMulti(ctx context.Context, done func([]OpResult, error), ops 
 	if err != nil {
 		r = &request{name: "multi"}
 	}
-	r.done = func(r *request) { done(r.results, r.finalErr()) }
+	r.done = func(r *request) {
+		if done != nil {
+			done(r.results, r.finalErr())
+		}
+	}
 	c.goRequest(ctx, r, err)
 }
 
@@ -135,7 +143,11 @@ func (c *Client) SetACL(ctx context.Context, path string, aversion int32, acl ..
 // ones. A server that refuses it ends the connection, and so AddAuth ends the
 // client: ErrAuthFailed.
 func (c *Client) AddAuth(ctx context.Context, auth Auth) error {
-	return c.do(ctx, c.newAuthRequest(auth))
+	r, err := c.newAuthRequest(auth)
+	if err != nil {
+		return err
+	}
+	return c.do(ctx, r)
 }
 
 // AddWatch arms a persistent watch: fn is called for every change until the watch
@@ -143,6 +155,9 @@ func (c *Client) AddAuth(ctx context.Context, auth Auth) error {
 // gets an EventResync. See Watch for the order of callbacks and the rules for
 // them. ZooKeeper has it since 3.6.
 func (c *Client) AddWatch(ctx context.Context, path string, mode AddWatchMode, fn func(Event)) error {
+	if fn == nil {
+		return badOp("add watch", path, "a nil callback")
+	}
 	r, err := c.newAddWatchRequest(path, mode, &watcher{fn})
 	if err != nil {
 		return err
@@ -208,27 +223,23 @@ func (c *Client) EnsurePath(ctx context.Context, path string, acl ...ACL) error 
 	if err := c.checkPath("create", path); err != nil {
 		return err
 	}
-	full := serverPath(c.cfg.Chroot, path)
-	if full == "/" {
-		return nil
-	}
-	// The path itself first: mostly all or all but one exist.
+	return c.ensure(ctx, serverPath(c.cfg.Chroot, path), path, acl)
+}
+
+// ensure is EnsurePath for a path of the server. The znode itself comes first:
+// mostly it is all that is missing, and a client may have permissions there only.
+func (c *Client) ensure(ctx context.Context, full, path string, acl []ACL) error {
 	err := c.createAt(ctx, full, path, acl)
-	if !errors.Is(err, ErrNoNode) {
-		return ignore(err, ErrNodeExists)
-	}
-	for i := 1; i < len(full); {
-		n := strings.IndexByte(full[i:], '/')
-		if n < 0 {
-			n = len(full) - i
-		}
-		err := c.createAt(ctx, full[:i+n], path, acl)
-		if err := ignore(err, ErrNodeExists); err != nil {
+	if errors.Is(err, ErrNoNode) {
+		if err := c.ensure(ctx, ParentPath(full), path, acl); err != nil {
 			return err
 		}
-		i += n + 1
+		err = c.createAt(ctx, full, path, acl)
 	}
-	return nil
+	if errors.Is(err, ErrNoAuth) && c.existsAt(ctx, full, path) == nil {
+		return nil // permissions come before existence
+	}
+	return ignore(err, ErrNodeExists)
 }
 
 // DeleteAll deletes path and everything below it, children first, whatever their

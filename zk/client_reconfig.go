@@ -14,7 +14,7 @@ import (
 const ConfigPath = "/zookeeper/config"
 
 // Reconfiguration is a change of an ensemble: either Joining and Leaving, or
-// Members.
+// Members; both are ErrBadArguments.
 type Reconfiguration struct {
 	Joining []ServerSpec // servers to add, or whose role or addresses change; each needs a Client address
 	Leaving []int64      // ids of servers to remove
@@ -40,6 +40,9 @@ func (c *Client) Config(ctx context.Context) (Membership, Stat, error) {
 // configuration follow the leader), ErrBadArguments, ErrUnimplemented (a server
 // that is no ensemble).
 func (c *Client) Reconfig(ctx context.Context, change Reconfiguration) (Membership, Stat, error) {
+	if change.Members != nil && len(change.Joining)+len(change.Leaving) > 0 {
+		return Membership{}, Stat{}, badOp("reconfig", ConfigPath, "Members beside Joining or Leaving")
+	}
 	q := jute.ReconfigRequest{ConfigVersion: change.Version}
 	if change.Members != nil {
 		lines := FormatMembers(change.Members, 0)

@@ -86,6 +86,20 @@ func (l *requestList) pop() *request {
 	return r
 }
 
+// remove takes out the requests that match, and returns them in their order.
+func (l *requestList) remove(match func(*request) bool) (removed requestList) {
+	var kept requestList
+	for r := l.pop(); r != nil; r = l.pop() {
+		if match(r) {
+			removed.push(r)
+		} else {
+			kept.push(r)
+		}
+	}
+	*l = kept
+	return removed
+}
+
 // prepend puts all of other before l and empties it.
 func (l *requestList) prepend(other *requestList) {
 	if other.head == nil {
@@ -332,12 +346,12 @@ func (c *Client) newSetACLRequest(path string, aversion int32, acl []ACL) (*requ
 	return c.sealed(r)
 }
 
-func (c *Client) newAuthRequest(a Auth) *request {
+func (c *Client) newAuthRequest(a Auth) (*request, error) {
 	r := c.newRequest("add auth", "", jute.OpAuth)
 	r.again = true
 	r.auth = &Auth{a.Scheme, bytes.Clone(a.Data)}
 	r.buf = appendAuthFrame(r.buf[:0], a)
-	return r
+	return c.sealed(r)
 }
 
 func (c *Client) newAddWatchRequest(path string, mode AddWatchMode, w *watcher) (*request, error) {
@@ -405,6 +419,18 @@ func (c *Client) createAt(ctx context.Context, full, path string, acl []ACL) err
 	r := c.newRequest("create", path, jute.OpCreate2)
 	r.buf = jute.AppendBuffer(jute.AppendString(r.buf, full), []byte{})
 	r.buf = jute.AppendInt32(appendACL(r.buf, acl), int32(Persistent))
+	r, err := c.sealed(r)
+	if err != nil {
+		return err
+	}
+	return c.do(ctx, r)
+}
+
+// existsAt asks for a znode at a path of the server, for EnsurePath.
+func (c *Client) existsAt(ctx context.Context, full, path string) error {
+	r := c.newRequest("exists", path, jute.OpExists)
+	r.again = true
+	r.buf = append(jute.AppendString(r.buf, full), 0)
 	r, err := c.sealed(r)
 	if err != nil {
 		return err

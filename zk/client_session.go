@@ -240,7 +240,7 @@ func (c *Client) adopt(cn *clientConn) {
 	c.mu.Lock()
 	c.mu.conn = cn
 	c.mu.seenWritable = c.mu.seenWritable || !cn.readOnly
-	cn.out = c.mu.watches.rearmFrames(c.lastZxid.Load())
+	cn.out = c.mu.watches.rearmFrames(c.mu.answeredZxid)
 	state := StateConnected
 	if cn.readOnly {
 		state = StateReadOnly
@@ -314,9 +314,9 @@ func (c *Client) end(state State) {
 		close(room)
 	}
 	c.mu.waiters = nil
+	close(c.done) // first: who hears of the end finds that the client has ended
 	c.del.add(items)
 	c.mu.Unlock()
-	close(c.done)
 	c.del.close()
 }
 

@@ -121,11 +121,12 @@ func (t *watchTable) each(from, to watchKind, fn func(path string, ws []*watcher
 const rearmChunkBytes = 128 << 10
 
 // rearmFrames is the setWatches requests that arm everything at a new server:
-// setWatches2 where there are persistent watches, which older servers lack.
-func (t *watchTable) rearmFrames(lastZxid int64) []byte {
+// setWatches2 where there are persistent watches, which older servers lack. All
+// events up to seen have come.
+func (t *watchTable) rearmFrames(seen int64) []byte {
 	two := len(t[watchPersistent]) > 0 || len(t[watchRecursive]) > 0
 	var frames []byte
-	q := jute.SetWatchesRequest{Two: two, RelativeZxid: lastZxid}
+	q := jute.SetWatchesRequest{Two: two, RelativeZxid: seen}
 	size := 0
 	flush := func() {
 		if size == 0 {
@@ -139,7 +140,7 @@ func (t *watchTable) rearmFrames(lastZxid int64) []byte {
 		frames = jute.BeginFrame(frames)
 		frames = (&jute.RequestHeader{Xid: jute.XidSetWatches, Op: op}).Append(frames)
 		frames = jute.EndFrame(q.Append(frames), start)
-		q = jute.SetWatchesRequest{Two: two, RelativeZxid: lastZxid}
+		q = jute.SetWatchesRequest{Two: two, RelativeZxid: seen}
 		size = 0
 	}
 	for k := range watchKinds {

@@ -1,6 +1,7 @@
 package zk
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"sync"
@@ -303,5 +304,80 @@ func TestDeliveryOrder(t *testing.T) {
 			require.Equal(t, each, next[s])
 		}
 		require.False(t, d.busy())
+	})
+}
+
+// relativeZxid answers the setWatches of a new connection and returns what the
+// client says that it has seen.
+func (s *fakeConn) relativeZxid(zxid int64) int64 {
+	q := s.expect(jute.OpSetWatches)
+	d := jute.NewReader(q.body)
+	var w jute.SetWatchesRequest
+	w.Decode(&d)
+	s.replyTo(q, zxid)
+	return w.RelativeZxid
+}
+
+// TestWatchRelativeZxid breaks the connection between two events of one
+// transaction, and between two requests that arm watches again: neither the
+// first event nor the first answer shows that the rest has come.
+func TestWatchRelativeZxid(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fakeServers) {
+		c, s := f.connect(ClientConfig{})
+		watched(t, c, s, func(Event) {})
+		got := async(func() error { _, err := c.Exists(t.Context(), "/w", Watch(func(Event) {})); return err })
+		s.replyTo(s.expect(jute.OpExists), 2, &jute.Stat{})
+		require.NoError(t, got())
+		s.event(9, EventDataChanged, "/v") // of a multi that sets /w, too
+		synctest.Wait()
+		s.Close()
+		s = f.accept()
+		require.EqualValues(t, 9, s.hello.LastZxidSeen, "no server that is behind the event")
+		require.EqualValues(t, 2, s.relativeZxid(12))
+		synctest.Wait()
+		s.Close()
+		s = f.accept()
+		require.EqualValues(t, 12, s.hello.LastZxidSeen)
+		require.EqualValues(t, 2, s.relativeZxid(12))
+		closeWith(c, s)
+	})
+}
+
+// TestRemoveWatchesGivenUp removes a watch for somebody who does not wait for it:
+// the watch hears of its end, and is not armed again.
+func TestRemoveWatchesGivenUp(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fakeServers) {
+		c, s := f.connect(ClientConfig{})
+		var news []Event
+		require.NoError(t, addWatch(t, c, s, "/p", WatchPersistent, func(ev Event) { news = append(news, ev) }))
+		ctx, cancel := context.WithCancel(t.Context())
+		removed := async(func() error { return c.RemoveWatches(ctx, "/p", AnyWatches) })
+		q := s.expect(jute.OpRemoveWatches)
+		cancel()
+		require.ErrorIs(t, removed(), context.Canceled)
+		s.replyTo(q, 3)
+		synctest.Wait()
+		require.Equal(t, []Event{{Type: EventWatchRemoved, State: StateConnected, Path: "/p"}}, news)
+		s.Close()
+		closeWith(c, f.accept()) // without setWatches before it
+	})
+}
+
+// TestNilCallbacks passes none where somebody might.
+func TestNilCallbacks(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fakeServers) {
+		c, s := f.connect(ClientConfig{})
+		c.WatchState(nil)()
+		require.ErrorIs(t, c.AddWatch(t.Context(), "/p", WatchRecursive, nil), ErrBadArguments)
+		c.Go(t.Context(), SetOp("/a", nil, 0), nil)
+		c.GoMulti(t.Context(), nil, DeleteOp("/a", 0))
+		s.replyTo(s.expect(jute.OpSetData), 1, &jute.Stat{})
+		s.send(fakeReply(s.expect(jute.OpMulti).Xid, 1, jute.CodeNoNode))
+		got := async(func() error { _, err := c.Exists(t.Context(), "/a", Watch(nil)); return err })
+		q := s.expect(jute.OpExists)
+		require.Zero(t, q.body[len(q.body)-1], "watch flag")
+		s.replyTo(q, 1, &jute.Stat{})
+		require.NoError(t, got())
+		closeWith(c, s)
 	})
 }

@@ -80,7 +80,8 @@ func (s State) String() string {
 // Final says whether the client has ended: expired, refused or closed.
 func (s State) Final() bool { return s >= StateExpired }
 
-// ReadOption is an option of Get, Exists and Children.
+// ReadOption is an option of Get, Exists and Children, made by Watch. The zero
+// value is no option.
 type ReadOption struct{ w *watcher }
 
 // watcher is one callback. Its address is its identity.
@@ -102,7 +103,14 @@ type watcher struct{ fn func(Event) }
 // of the changes. A callback may call the client. Until it returns, replies that
 // the server sent after its event are held back from other callers, for 100 ms
 // at most: it should not wait for a lock that is held around a call.
-func Watch(fn func(Event)) ReadOption { return ReadOption{&watcher{fn}} }
+//
+// A nil fn arms nothing, like the zero ReadOption.
+func Watch(fn func(Event)) ReadOption {
+	if fn == nil {
+		return ReadOption{}
+	}
+	return ReadOption{&watcher{fn}}
+}
 
 // AddWatchMode is the kind of a persistent watch.
 type AddWatchMode int32
