@@ -83,36 +83,6 @@ func TestCatchingUp(t *testing.T) {
 	}
 }
 
-// A server whose tree differs from the leader's at the same zxid stops, and says
-// so (P10). The others go on.
-func TestDifferingTreeStops(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := newFlock(t, nil)
-		for id := int64(1); id <= 3; id++ {
-			f.start(id, true, specs(1, 2, 3)...)
-		}
-		f.ready(1, 2, 3)
-		wrong := f.leader()%3 + 1
-		c := f.connect(f.leader())
-		_, err := c.Create(t.Context(), "/a", []byte("x"), Persistent)
-		require.NoError(t, err)
-		synctest.Wait()
-		s := f.servers[wrong]
-		s.inbox.push(event{kind: eventCall, call: func() { s.digests[uint64(s.applied)%digestsKept].digest++ }})
-		synctest.Wait()
-		for range 3 {
-			_, err = c.Set(t.Context(), "/a", []byte("y"), AnyVersion)
-			require.NoError(t, err)
-		}
-		<-s.Done()
-		require.ErrorContains(t, s.Err(), "differs from the leader's")
-		_, err = c.Set(t.Context(), "/a", []byte("z"), AnyVersion)
-		require.NoError(t, err)
-		delete(f.servers, wrong) // its Close has said what it had to
-		require.NoError(t, c.Close())
-	})
-}
-
 // The disk fails at each operation in turn while a deposed leader gives up what
 // it alone had logged (TRUNC), and writes what the others have (Z16): it stops,
 // never serves what it should have given up, and is like the others once its disk

@@ -53,6 +53,9 @@ const (
 	workSynced                       // ← leader: Seq is answered once Zxid is applied
 	workTouch                        // → leader: Sessions were heard of
 	workReconfig                     // → leader: propose the configuration that Data, a transaction with the request, asks for, as Seq
+	workPoll                         // → anybody: my tree's digest at Zxid is Seq, what is yours?
+	workDigest                       // ← it is Seq
+	workNoDigest                     // ← I do not know any more
 
 	workKindEnd
 )
@@ -109,7 +112,7 @@ func decodeWork(b []byte) (w peerWork, err error) {
 //
 // Origin and Seq lead the outcome back to the request that waits for it. The
 // digest is the proposer's own at an earlier zxid: whoever has another one
-// there has diverged and stops (P10).
+// there asks who is right (P10).
 type envelope struct {
 	Origin     zab.ServerID
 	Seq        uint64

@@ -100,7 +100,7 @@ type loopState struct {
 	fence    fence
 	lead     *leadership // nil unless an established leader
 	batch    batch
-	digests  [digestsKept]digestAt
+	digestState
 
 	reaper       reaper
 	quotaWarned  time.Duration // since started
@@ -193,6 +193,7 @@ func (s *Server) recover() error {
 	}
 	s.store = store
 	s.applied = rec.Snapshot
+	s.noteDigest(s.applied, s.tree.Load().Digest())
 	ticks := func(d time.Duration) int { return max(1, int(d/s.tick)) }
 	pc := zab.Config{
 		ID: zab.ServerID(s.cfg.ID), Rand: s.rand,

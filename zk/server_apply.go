@@ -9,8 +9,6 @@ import (
 	"github.com/vivarium-go/vivarium/zk/internal/zab"
 )
 
-const digestsKept = 4096 // a power of two; digests of the newest applied zxids
-
 // batch is what has been applied and not yet published.
 type batch struct {
 	events []tree.Event
@@ -73,15 +71,13 @@ func (s *Server) applyOne(e *zab.Entry) (readWaits bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("zk: entry %v cannot be applied: %w", e.Zxid, err)
 	}
-	if err := s.compareDigest(&env); err != nil {
-		return false, err
-	}
+	s.compareDigest(&env)
 	if len(s.held) > 0 {
 		s.releaseReplies()
 	}
 	t := s.tree.Load()
 	t.Apply(int64(e.Zxid), &s.txn, &s.res)
-	s.digests[uint64(e.Zxid)%digestsKept] = digestAt{e.Zxid, t.Digest()}
+	s.noteDigest(e.Zxid, t.Digest())
 	s.appliedSince++
 	s.appliedBytes += len(e.Data)
 	s.applied = e.Zxid
@@ -93,22 +89,6 @@ func (s *Server) applyOne(e *zab.Entry) (readWaits bool, err error) {
 		return s.answer(&env, e.Zxid), nil
 	}
 	return false, nil
-}
-
-// digestAt is the digest of this server's tree at a zxid.
-type digestAt struct {
-	zxid   zab.Zxid
-	digest uint64
-}
-
-// compareDigest stops a server whose tree differs from the proposer's (P10).
-func (s *Server) compareDigest(env *envelope) error {
-	own := s.digests[uint64(env.DigestZxid)%digestsKept]
-	if env.DigestZxid == 0 || own.zxid != env.DigestZxid || own.digest == env.Digest {
-		return nil
-	}
-	s.stats.digestMismatches.Add(1)
-	return fmt.Errorf("zk: tree at %v differs from the leader's: digest %016x, not %016x", own.zxid, own.digest, env.Digest)
 }
 
 // followSessions keeps the leader's table, and notes which clients to cut off.
@@ -211,6 +191,9 @@ func (s *Server) afterApplying() {
 	s.passFence()
 	s.checkServing()
 	s.retryBacklog()
+	if len(s.polled) > 0 {
+		s.answerPolls()
+	}
 }
 
 // goLive puts a leader's snapshot in the place of this server's tree. What
@@ -220,6 +203,8 @@ func (s *Server) goLive(t *tree.Tree) {
 	s.tree.Store(t)
 	s.applied = zab.Zxid(t.Applied())
 	clear(s.digests[:])
+	s.noteDigest(s.applied, t.Digest())
+	s.poll = poll{} // it was about the tree that is no more
 	conns := s.clientList(nil)
 	s.pub.Unlock()
 	for _, c := range conns {

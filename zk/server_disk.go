@@ -50,9 +50,10 @@ func (s *Server) persist(w *zab.Write) error {
 	return fmt.Errorf("unknown kind %d", w.Kind)
 }
 
-// snapshotIfDue starts a snapshot when enough was applied since the last one.
+// snapshotIfDue starts a snapshot when enough was applied since the last one,
+// unless the tree may be wrong: on disk it would be wrong for good.
 func (s *Server) snapshotIfDue() {
-	if s.snapshotting || s.appliedSince < s.cfg.SnapCount && s.appliedBytes < s.cfg.SnapBytes {
+	if s.snapshotting || s.poll.disputed || s.appliedSince < s.cfg.SnapCount && s.appliedBytes < s.cfg.SnapBytes {
 		return
 	}
 	s.snapshotting, s.appliedSince, s.appliedBytes = true, 0, 0

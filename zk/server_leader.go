@@ -65,6 +65,7 @@ func (s *Server) becomeLeader() {
 	s.ensureSecret()
 	s.resubmit()
 	s.checkServing()
+	s.offerSnapshots()
 }
 
 // now is the session table's clock, in ms.

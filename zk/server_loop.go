@@ -130,14 +130,13 @@ func (s *Server) onEvent(e *event) {
 // drain does what the protocol wants done, until it wants nothing, or the
 // server has failed: then nothing more is applied or said.
 func (s *Server) drain() {
-	var taken []*snapshotHandle // handed to the protocol, which may have no use for them
-	defer func() { releaseUnsent(taken) }()
+	defer func() { s.taken = releaseUnsent(s.taken) }()
 	for s.ctx.Err() == nil {
 		rd, ok := s.peer.Ready()
 		for i := range rd.Messages {
 			s.sendZab(&rd.Messages[i])
 		}
-		taken = releaseUnsent(taken)
+		s.taken = releaseUnsent(s.taken)
 		if !ok {
 			return
 		}
@@ -149,11 +148,7 @@ func (s *Server) drain() {
 		for _, b := range rd.Barriers {
 			s.onBarrier(b)
 		}
-		for _, w := range rd.SnapshotsWanted {
-			h := &snapshotHandle{snap: s.tree.Load().Snapshot(), members: s.treeMembership(s.tree.Load())}
-			taken = append(taken, h)
-			s.peer.SnapshotTaken(w.To, w.Session, h)
-		}
+		s.wantSnapshots(rd.SnapshotsWanted)
 		for i := range rd.HistoryWanted {
 			s.readHistory(rd.HistoryWanted[i])
 		}
@@ -190,6 +185,7 @@ func (s *Server) onTick() {
 	if s.lead != nil {
 		s.stats.learners.Store(int64(s.peer.Status().Learners))
 	}
+	s.offerSnapshots()
 	now := time.Since(s.started)
 	if now-s.housekept < s.cfg.TickTime/2 {
 		return
@@ -203,6 +199,7 @@ func (s *Server) onTick() {
 	s.reap(now)
 	s.dropStranded(now)
 	s.checkReadOnly(now)
+	s.checkPoll(now)
 	s.snapshotIfDue()
 	s.purgeIfDue(now)
 }
@@ -222,6 +219,9 @@ func (s *Server) onRole(r *zab.Role) {
 	}
 	s.lead = nil
 	s.fence = fence{}
+	if r.State != zab.Leading {
+		s.dropWanted()
+	}
 	if r.Established && r.State == zab.Leading {
 		s.becomeLeader()
 	}

@@ -117,6 +117,8 @@ func (s *Server) onWork(from zab.ServerID, w *peerWork) {
 		if s.lead != nil {
 			s.lead.onWork(s, from, w)
 		}
+	case workPoll, workDigest, workNoDigest:
+		s.onPollWork(from, w)
 	default:
 		if from == s.role.Leader && w.Nonce == s.fence.nonce && s.fence.nonce != 0 {
 			s.onAnswer(w)

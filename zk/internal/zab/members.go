@@ -171,6 +171,22 @@ func (p *Peer) counts(i int) bool {
 	return false
 }
 
+// Quorum reports whether those servers of whom has is true are a quorum of every configuration that counts.
+func (p *Peer) Quorum(has func(id ServerID) bool) bool {
+	return p.quorate(func(at int) bool {
+		if at == self {
+			return has(p.cfg.ID)
+		}
+		return has(p.others[at].id)
+	})
+}
+
+// Votes reports whether the word of another server counts in some configuration.
+func (p *Peer) Votes(id ServerID) bool {
+	i := p.index(id)
+	return i >= 0 && p.counts(i)
+}
+
 // CheckMembership says whether an established leader could propose m now: ErrNotLeader, ErrReconfig, ErrNoQuorum, or an
 // error that wraps ErrConfig.
 func (p *Peer) CheckMembership(m *Membership) error {
