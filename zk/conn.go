@@ -45,14 +45,14 @@ func (id sessionID) String() string { return fmt.Sprintf("0x%x", uint64(id)) }
 // serves those when the write before them is published. The writer's goroutine
 // sends whatever output there is.
 //
-// Lock order: queue, then Server.pub, then output.
+// Lock order: queue, then Server.pub, then output, then Server.room.
 type conn struct {
 	s   *Server
 	net net.Conn
 	id  uint64
 	log *slog.Logger
 	ctx context.Context // ends with the connection
-	end context.CancelFunc
+	end context.CancelCauseFunc
 	tls *tls.ConnectionState // nil without TLS; set before the first frame
 
 	stats connStats
@@ -63,6 +63,7 @@ type conn struct {
 	local    atomic.Bool // see locals; the reader's
 	heard    atomic.Bool // since the leader was told last
 	ids      atomic.Pointer[[]jute.ID]
+	hold     outputHold
 
 	queue struct {
 		sync.Mutex
@@ -72,12 +73,14 @@ type conn struct {
 	}
 	output struct {
 		sync.Mutex
-		cond    sync.Cond
-		buf     []byte
-		spare   []byte
-		closed  bool
-		finish  bool // close when buf is sent
-		closing error
+		cond   sync.Cond
+		buf    []byte
+		spare  []byte
+		closed bool
+		finish bool // close when buf is sent
+
+		paid    int   // of buf's capacity: its share, and what it has of Server.room
+		granted int64 // of Server.room, for a reply that lacked it
 
 		sent, bytes       int64 // replies and events
 		last, least, most int32 // bytes of a reply; 0: none
@@ -98,10 +101,10 @@ type operation struct {
 func newConn(s *Server, nc net.Conn, id uint64) *conn {
 	c := &conn{s: s, net: nc, id: id}
 	c.stats.established, c.stats.remote = time.Now(), nc.RemoteAddr().String()
-	c.ctx, c.end = context.WithCancel(s.ctx)
+	c.ctx, c.end = context.WithCancelCause(s.ctx)
 	c.log = s.log.With("client", nc.RemoteAddr().String())
 	c.queue.idle.L = &c.queue.Mutex
-	c.output.cond.L = &c.output.Mutex
+	c.output.cond.L, c.output.paid = &c.output.Mutex, outputShare
 	ip := remoteIP(nc)
 	if ip == nil {
 		ip = net.IPv4(127, 0, 0, 1) // memory: this machine
@@ -116,17 +119,14 @@ func (c *conn) identity() []jute.ID { return *c.ids.Load() }
 // close ends the connection at once; what is not sent is lost. Idempotent.
 func (c *conn) close(why error) {
 	c.output.Lock()
-	if !c.output.closed {
-		c.output.closed, c.output.closing = true, why
-	}
-	c.output.cond.Broadcast()
+	c.closeOutputLocked()
 	c.output.Unlock()
-	c.hangUp()
+	c.hangUp(why)
 }
 
 // hangUp ends whatever waits on the connection: its reader, its writer, a sync.
-func (c *conn) hangUp() {
-	c.end()
+func (c *conn) hangUp(why error) {
+	c.end(why)
 	_ = c.net.Close()
 }
 
@@ -203,7 +203,7 @@ func (c *conn) complete(op *operation, frame []byte, now time.Duration) {
 		next := c.queue.head
 		c.popLocked()
 		r := jute.NewAliasReader(next.read)
-		c.serveRead(next.xid, next.op, &r) // nothing once the connection is cut off
+		c.serveRead(next.xid, next.op, &r, false) // nothing once the connection is cut off
 		c.answered(next, now)
 	}
 	if op.op == jute.OpCloseSession {
@@ -259,15 +259,17 @@ func (c *conn) wroteLocked() {
 	if len(c.output.buf) > c.s.cfg.OutputBytesMax {
 		c.cutOffLocked(errSlowClient)
 	}
+	if cap(c.output.buf) > c.output.paid {
+		c.payLocked(c.output.buf, false)
+	}
 	c.output.cond.Broadcast()
 }
 
 // cutOffLocked is close for who holds output.
 func (c *conn) cutOffLocked(why error) {
 	if !c.output.closed {
-		c.output.closed, c.output.closing = true, why
-		c.output.cond.Broadcast()
-		c.hangUp()
+		c.closeOutputLocked()
+		c.hangUp(why)
 	}
 }
 
@@ -275,7 +277,7 @@ func (c *conn) cutOffLocked(why error) {
 func (c *conn) waitForRoom() {
 	c.output.Lock()
 	defer c.output.Unlock()
-	for len(c.output.buf) > outputPause && !c.output.closed {
+	for c.fullLocked() && !c.output.closed {
 		c.output.cond.Wait()
 	}
 }
@@ -292,12 +294,14 @@ func (c *conn) finishOutput() {
 func (c *conn) write() {
 	var deadline writeDeadline
 	for {
-		out, ok := c.takeOutput()
+		out, taken, ok := c.takeOutput()
 		if !ok {
 			return
 		}
 		err := deadline.extend(c.net, clientWriteTimeout)
-		if err == nil {
+		if err == nil && taken > 0 {
+			err = c.writeLarge(out, taken)
+		} else if err == nil {
 			_, err = c.net.Write(out)
 		}
 		if err != nil {
@@ -312,7 +316,8 @@ func (c *conn) write() {
 	}
 }
 
-func (c *conn) takeOutput() ([]byte, bool) {
+// takeOutput returns what there is to send, and how much of Server.room it has.
+func (c *conn) takeOutput() (out []byte, taken int64, ok bool) {
 	c.output.Lock()
 	defer c.output.Unlock()
 	for len(c.output.buf) == 0 && !c.output.finish && !c.output.closed {
@@ -322,18 +327,16 @@ func (c *conn) takeOutput() ([]byte, bool) {
 		c.output.Lock()
 	}
 	if c.output.closed {
-		return nil, false
+		return nil, 0, false
 	}
 	if len(c.output.buf) == 0 {
-		c.output.closed, c.output.closing = true, errSessionClosed
-		c.output.cond.Broadcast()
-		c.hangUp()
-		return nil, false
+		c.cutOffLocked(errSessionClosed)
+		return nil, 0, false
 	}
-	out := c.output.buf
-	c.output.buf, c.output.spare = c.output.spare, nil
+	out, taken = c.output.buf, int64(c.output.paid-outputShare)
+	c.output.buf, c.output.spare, c.output.paid = c.output.spare, nil, outputShare
 	c.output.cond.Broadcast()
-	return out, true
+	return out, taken, true
 }
 
 // writeDeadline moves a connection's write deadline along. Setting one costs as

@@ -67,7 +67,7 @@ func (s *Server) serveClient(nc net.Conn, at Endpoint) {
 // farewellLevel says who wants to know why a connection ended: an operator, if
 // the client broke the protocol or was cut off for not reading.
 func farewellLevel(why error) slog.Level {
-	for _, fault := range []error{errClientFrame, jute.ErrMalformed, errUnknownOp, errSlowClient} {
+	for _, fault := range []error{errClientFrame, jute.ErrMalformed, errUnknownOp, errSlowClient, errOutputFull} {
 		if errors.Is(why, fault) {
 			return slog.LevelWarn
 		}
@@ -179,11 +179,10 @@ func (c *conn) waitClosed() {
 	}
 }
 
+// closeReason is why the connection ended.
 func (c *conn) closeReason() error {
-	c.output.Lock()
-	defer c.output.Unlock()
-	if c.output.closing == nil {
-		return io.EOF
+	if why := context.Cause(c.ctx); !errors.Is(why, context.Canceled) {
+		return why
 	}
-	return c.output.closing
+	return io.EOF
 }

@@ -16,6 +16,9 @@ type reader struct {
 	c    *conn
 	tree *tree.Tree
 	out  []byte
+
+	canWait bool  // see serveRead
+	lacks   int64 // of room for out
 }
 
 // reads says how each read is served. A function appends the reply's body, or
@@ -44,25 +47,42 @@ func init() {
 
 // serveRead reads at the published zxid and puts the reply in its place in the
 // output, both while nothing is published (R4). It says whether the client has
-// so much to read that its next request must wait.
-func (c *conn) serveRead(xid int32, op jute.OpCode, body *jute.Reader) (full bool) {
+// so much to read that its next request must wait. If a large reply lacks room
+// and canWait, there is none: it is to be tried again after waitForShare.
+func (c *conn) serveRead(xid int32, op jute.OpCode, body *jute.Reader, canWait bool) (full bool, lacks int64) {
 	c.s.pub.RLock()
 	defer c.s.pub.RUnlock()
 	c.output.Lock()
 	defer c.output.Unlock()
 	if c.output.closed {
-		return true
+		return true, 0
 	}
-	r := reader{c: c, tree: c.s.tree.Load(), out: c.output.buf}
-	r.reply(xid, op, body)
+	r := reader{c: c, tree: c.s.tree.Load(), out: c.output.buf, canWait: canWait}
+	bytes := r.reply(xid, op, body)
+	if c.output.closed || !r.hasRoom() {
+		return true, r.lacks
+	}
 	c.output.buf = r.out
+	c.sentLocked(bytes, false)
 	c.wroteLocked()
-	return len(r.out) > outputPause
+	return c.fullLocked(), 0
 }
 
-// reply appends a whole frame. Events that a setWatches brings to light come
-// before it.
-func (r *reader) reply(xid int32, op jute.OpCode, body *jute.Reader) {
+// hasRoom takes room for the reply so far, if it is a large one that can wait. A
+// one-shot watch is left only behind a reply that has it.
+func (r *reader) hasRoom() bool {
+	if !r.canWait || cap(r.out) <= r.c.output.paid || len(r.out)-len(r.c.output.buf) <= outputSmall {
+		return true
+	}
+	if r.lacks == 0 {
+		r.lacks = r.c.payLocked(r.out, true)
+	}
+	return r.lacks == 0
+}
+
+// reply appends a whole frame, of so many bytes. Events that a setWatches brings
+// to light come before it.
+func (r *reader) reply(xid int32, op jute.OpCode, body *jute.Reader) (bytes int) {
 	if op == jute.OpSetWatches || op == jute.OpSetWatches2 {
 		r.renewWatches(op, body)
 	}
@@ -78,7 +98,7 @@ func (r *reader) reply(xid int32, op jute.OpCode, body *jute.Reader) {
 		r.out = header.Append(r.out[:start+4])
 	}
 	r.out = jute.EndFrame(r.out, start)
-	r.c.sentLocked(len(r.out)-start, false)
+	return len(r.out) - start
 }
 
 // allowed says whether the client has one of the permissions perm on n.
@@ -136,11 +156,11 @@ func (r *reader) getData(body *jute.Reader) jute.Code {
 	if code != jute.CodeOK {
 		return code
 	}
-	if watching {
-		r.watch(path, watch.Data)
-	}
 	stat := n.Stat()
 	r.out = stat.Append(jute.AppendBuffer(r.out, n.Data()))
+	if watching && r.hasRoom() {
+		r.watch(path, watch.Data)
+	}
 	return jute.CodeOK
 }
 
@@ -185,10 +205,10 @@ func (r *reader) children(body *jute.Reader) (tree.Node, jute.Code) {
 	if code != jute.CodeOK {
 		return n, code
 	}
-	if watching {
+	r.out = n.AppendChildrenRecord(r.out)
+	if watching && r.hasRoom() {
 		r.watch(path, watch.Child)
 	}
-	r.out = n.AppendChildrenRecord(r.out)
 	return n, jute.CodeOK
 }
 

@@ -159,7 +159,7 @@ func (q *requestReader) handle(frame []byte) error {
 	}
 	switch h.Op {
 	case jute.OpPing:
-		if q.c.serveRead(jute.XidPing, h.Op, &body) { // whatever the client called it, as there
+		if full, _ := q.c.serveRead(jute.XidPing, h.Op, &body, false); full { // whatever the client called it, as there
 			q.flush()
 			q.c.waitForRoom()
 		}
@@ -212,7 +212,17 @@ func (c *conn) replyAt(zxid int64, xid int32, code jute.Code, body jute.Record) 
 // read serves a read at once, or behind the writes that are before it. A client
 // that has much to read waits before its next request is looked at.
 func (q *requestReader) read(h *jute.RequestHeader, body *jute.Reader) error {
-	full, err := q.serveOrQueue(h, body)
+	again := *body
+	full, lacks, err := q.serveOrQueue(h, body)
+	for lacks > 0 {
+		q.flush()
+		if !q.c.waitForShare(lacks) {
+			return io.EOF
+		}
+		*body = again
+		full, lacks, err = q.serveOrQueue(h, body)
+		q.c.giveGranted()
+	}
 	if full {
 		q.flush()
 		q.c.waitForRoom()
@@ -220,31 +230,48 @@ func (q *requestReader) read(h *jute.RequestHeader, body *jute.Reader) error {
 	return err
 }
 
-func (q *requestReader) serveOrQueue(h *jute.RequestHeader, body *jute.Reader) (full bool, err error) {
+func (q *requestReader) serveOrQueue(h *jute.RequestHeader, body *jute.Reader) (full bool, lacks int64, err error) {
 	c := q.c
 	c.queue.Lock()
 	if c.queue.head == nil {
 		defer c.queue.Unlock()
-		q.tally.served++
-		return c.serveRead(h.Xid, h.Op, body), nil
+		return q.serveLocked(h, body)
 	}
 	c.queue.Unlock()
+	if c.s.room.tight.Load() { // in the loop's turn it could not wait for room
+		q.flush()
+		if !c.waitIdle() {
+			return false, 0, io.EOF
+		}
+		c.queue.Lock()
+		defer c.queue.Unlock()
+		return q.serveLocked(h, body)
+	}
 	op := &operation{xid: h.Xid, op: h.Op, at: q.tally.at}
 	if !q.acquire(op, len(body.Rest())) {
-		return false, io.EOF
+		return false, 0, io.EOF
 	}
 	op.read = append([]byte{}, body.Rest()...) // not nil: it is what makes it a read
 	c.queue.Lock()
 	defer c.queue.Unlock()
 	if c.queue.head == nil { // answered meanwhile
 		c.s.giveBack(op)
-		q.tally.served++
-		return c.serveRead(h.Xid, h.Op, body), nil
+		return q.serveLocked(h, body)
 	}
 	if !c.enqueueLocked(op) {
-		return false, io.EOF
+		return false, 0, io.EOF
 	}
-	return false, nil
+	return false, 0, nil
+}
+
+// serveLocked serves a read that nothing of its client is before. The caller
+// holds the queue.
+func (q *requestReader) serveLocked(h *jute.RequestHeader, body *jute.Reader) (full bool, lacks int64, err error) {
+	full, lacks = q.c.serveRead(h.Xid, h.Op, body, true)
+	if lacks == 0 {
+		q.tally.served++
+	}
+	return full, lacks, nil
 }
 
 // write decodes a write whole (R6) and queues it for the loop.

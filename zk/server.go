@@ -62,6 +62,7 @@ type Server struct {
 	door        *door
 	outstanding *limiter
 	large       *limiter // of those, requests above largeRequestBytes
+	room        outputRoom
 	nextConn    atomic.Uint64
 	serving     gate
 	readOnly    gate // open while there are reads only
@@ -162,6 +163,7 @@ func newServer(cfg Config) *Server {
 	}
 	s.ctx, s.stop = context.WithCancelCause(context.Background())
 	s.rand = rand.New(rand.NewPCG(binary.BigEndian.Uint64(s.randomBytes(8)), binary.BigEndian.Uint64(s.randomBytes(8))))
+	s.room.max = int64(cfg.OutputBytesTotalMax)
 	s.requests = make(map[uint64]*submission)
 	s.seq = s.rand.Uint64() >> 1 // unlike any of an earlier life, whose entries may still be applied
 	if len(cfg.Servers) > 1 {

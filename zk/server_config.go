@@ -103,6 +103,11 @@ type Config struct {
 	// those; 64 MiB.
 	OutstandingBytesMax int
 	OutputBytesMax      int // bytes that a client has not read before it is cut off; 64 MiB
+	// OutputBytesTotalMax bounds the memory of what all clients together have not
+	// read, beyond 64 KiB for each. Above half of it large reads wait, for as long as
+	// it takes to cut off clients that read nothing for 2 s; events do not wait, and
+	// the client that would go above it with them is cut off. 256 MiB.
+	OutputBytesTotalMax int
 	WatchBytesMax       int // memory of one connection's watches before it is cut off; 64 MiB
 	ClientCnxnsMax      int // connections from one address, loopback and memory exempt; 60, negative: no limit
 	ConnectionsMax      int // connections in all; 10,000
@@ -188,6 +193,8 @@ const (
 	defaultClientCnxnsMax   = 60
 	defaultConnectionsMax   = 10_000
 	defaultBytesQueuedMax   = 64 << 20
+	defaultOutputTotalMax   = 256 << 20
+	outputFramesMin         = 4 // largest replies for which there is room in all
 	defaultSnapCount        = 100_000
 	defaultSnapBytes        = 128 << 20
 	defaultSnapRetainCount  = 3
@@ -218,6 +225,7 @@ func (c Config) withDefaults() (Config, error) {
 	setDefault(&c.OutstandingMax, defaultOutstandingMax)
 	setDefault(&c.OutstandingBytesMax, defaultBytesQueuedMax)
 	setDefault(&c.OutputBytesMax, defaultBytesQueuedMax)
+	setDefault(&c.OutputBytesTotalMax, defaultOutputTotalMax)
 	setDefault(&c.WatchBytesMax, defaultBytesQueuedMax)
 	setDefault(&c.ClientCnxnsMax, defaultClientCnxnsMax)
 	setDefault(&c.ConnectionsMax, defaultConnectionsMax)
@@ -286,7 +294,7 @@ func (c *Config) validate() error {
 	for name, v := range map[string]int{
 		"InitLimit": c.InitLimit, "SyncLimit": c.SyncLimit, "FrameBytesMax": c.FrameBytesMax, "OutstandingMax": c.OutstandingMax,
 		"OutstandingBytesMax": c.OutstandingBytesMax,
-		"OutputBytesMax":      c.OutputBytesMax, "ConnectionsMax": c.ConnectionsMax, "PeerQueueBytesMax": c.PeerQueueBytesMax,
+		"OutputBytesMax":      c.OutputBytesMax, "OutputBytesTotalMax": c.OutputBytesTotalMax, "ConnectionsMax": c.ConnectionsMax, "PeerQueueBytesMax": c.PeerQueueBytesMax,
 		"SnapCount": c.SnapCount, "SnapBytes": c.SnapBytes, "WatchBytesMax": c.WatchBytesMax, "SnapRetainCount": c.SnapRetainCount, "TickTime": int(c.TickTime),
 		"ContainerNeverUsedMax": int(c.ContainerNeverUsedMax), "ContainersPerMinute": c.ContainersPerMinute,
 	} {
@@ -299,6 +307,9 @@ func (c *Config) validate() error {
 	}
 	if c.PeerQueueBytesMax < framesQueuedMin*c.FrameBytesMax {
 		fail("PeerQueueBytesMax %d is less than %d times FrameBytesMax %d", c.PeerQueueBytesMax, framesQueuedMin, c.FrameBytesMax)
+	}
+	if c.OutputBytesTotalMax < outputFramesMin*c.FrameBytesMax {
+		fail("OutputBytesTotalMax %d is less than %d times FrameBytesMax %d", c.OutputBytesTotalMax, outputFramesMin, c.FrameBytesMax)
 	}
 	if c.MinSessionTimeout < 0 || c.MaxSessionTimeout < c.MinSessionTimeout {
 		fail("session timeouts: minimum %v, maximum %v", c.MinSessionTimeout, c.MaxSessionTimeout)

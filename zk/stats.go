@@ -23,8 +23,9 @@ type Stats struct {
 
 	PacketsReceived, PacketsSent int64 // frames of clients; reset by ResetStats
 	BytesReceived, BytesSent     int64
-	Connections                  int // now, of clients
-	Outstanding                  int // requests that are not answered yet
+	Connections                  int   // now, of clients
+	Outstanding                  int   // requests that are not answered yet
+	UnreadBytes                  int64 // room taken of Config.OutputBytesTotalMax
 	ReadLatency, WriteLatency    Distribution
 	LastResponseBytes            int64 // of a client's reply; -1: none yet
 	MinResponseBytes             int64
@@ -216,7 +217,7 @@ func (s *Server) Stats() Stats {
 	out := Stats{
 		Status: s.Status(), Uptime: now,
 		PacketsReceived: totals.received, PacketsSent: totals.sent, BytesReceived: totals.bytesReceived, BytesSent: totals.bytesSent,
-		Connections: s.door.count(), Outstanding: len(s.outstanding.places),
+		Connections: s.door.count(), Outstanding: len(s.outstanding.places), UnreadBytes: s.room.bytes(),
 		ReadLatency: distribution(latencies...), WriteLatency: distribution(&st.writes),
 		ConnectionsRejected: st.rejected.Load(), ConnectionsDropped: st.dropped.Load(), ConnectionRequests: st.hellos.Load(),
 		SessionsRevalidated: st.revalidated.Load(), AuthFailures: st.auth.Load(), LargeRequestsRejected: st.tooLong.Load(), SessionsExpired: st.expired.Load(),
