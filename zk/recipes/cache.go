@@ -32,8 +32,9 @@ type Cache struct {
 	path   string
 	inbox  inbox
 	cancel context.CancelFunc
-	ready  chan struct{} // closed when the first copy is complete
-	done   chan struct{} // closed when the keeper has ended
+	ready  chan struct{}   // closed when the first copy is complete
+	done   chan struct{}   // closed when the keeper has ended
+	hidden map[string]bool // the keeper's: znodes that the client may not read
 
 	mu struct {
 		sync.RWMutex
@@ -82,7 +83,7 @@ type CacheEvent struct {
 
 // NewCache makes a Cache of path, which need not exist.
 func NewCache(c *zk.Client, path string) *Cache {
-	k := &Cache{c: c, path: path, ready: make(chan struct{}), done: make(chan struct{})}
+	k := &Cache{c: c, path: path, ready: make(chan struct{}), done: make(chan struct{}), hidden: make(map[string]bool)}
 	k.inbox.wake = make(chan struct{}, 1)
 	k.mu.nodes = make(map[string]CacheNode)
 	k.mu.children = make(map[string]map[string]struct{})
@@ -124,8 +125,9 @@ func (k *Cache) Start(ctx context.Context) error {
 	}
 }
 
-// Close ends the keeping; the copy stays as it is. Other watches that this client has on exactly the Cache's path get an
-// EventWatchRemoved; those of recipes are armed again.
+// Close ends the keeping; the copy stays as it is. Other watches that this client
+// has on exactly the Cache's path get an EventWatchRemoved; those of recipes are
+// armed again.
 func (k *Cache) Close() {
 	k.inbox.close()
 	if k.cancel == nil {
@@ -154,6 +156,14 @@ func (k *Cache) Stale() bool {
 	k.mu.RLock()
 	defer k.mu.RUnlock()
 	return k.mu.stale
+}
+
+// settle says that the copy has been compared. The state is asked under the
+// lock: what comes later is told later, by the watch on it.
+func (k *Cache) settle() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.mu.stale = k.c.State() != zk.StateConnected
 }
 
 func (k *Cache) setStale(stale bool) {

@@ -55,7 +55,7 @@ func (k *Cache) keep(ctx context.Context) error {
 			k.unwatch()
 			return fmt.Errorf("%w: %s: %w", ErrLost, k.path, err)
 		case n.rescan && !k.inbox.pending():
-			k.setStale(k.c.State() != zk.StateConnected)
+			k.settle()
 			if !complete {
 				complete = true
 				k.tell(CacheInitialized, CacheNode{})
@@ -76,6 +76,7 @@ func (k *Cache) unwatch() {
 // scan reads the whole subtree, level by level, and drops what is not there any
 // more.
 func (k *Cache) scan(ctx context.Context) error {
+	clear(k.hidden)
 	seen := make(map[string]bool)
 	for level := []string{k.path}; len(level) > 0; {
 		var next []string
@@ -154,7 +155,7 @@ func (k *Cache) apply(path string, r zk.OpResult) error {
 	k.mu.RUnlock()
 	now := CacheNode{path, r.Data, r.Stat}
 	switch {
-	case errors.Is(r.Err, zk.ErrNoNode) || errors.Is(r.Err, zk.ErrNoAuth):
+	case k.hides(path, r.Err) || errors.Is(r.Err, zk.ErrNoNode):
 		k.dropAll(path, math.MaxInt64)
 	case r.Err != nil:
 		return r.Err
@@ -171,6 +172,22 @@ func (k *Cache) apply(path string, r zk.OpResult) error {
 		k.mu.Unlock()
 	}
 	return nil
+}
+
+// hides notes whether the client may read a znode, and says whether it may not
+// read that one or one above it.
+func (k *Cache) hides(path string, err error) bool {
+	switch hidden := errors.Is(err, zk.ErrNoAuth); {
+	case hidden:
+		k.hidden[path] = true
+	case k.hidden[path]:
+		delete(k.hidden, path)
+		k.inbox.add("", true) // events below it were passed over
+	}
+	for len(k.hidden) > 0 && !k.hidden[path] && path != k.path && path != "/" {
+		path = zk.ParentPath(path)
+	}
+	return k.hidden[path]
 }
 
 func (k *Cache) put(typ CacheEventType, n CacheNode) {

@@ -209,17 +209,30 @@ func TestCacheStale(t *testing.T) {
 	})
 }
 
-// What an ACL hides is not in the copy; the rest is.
+// What an ACL hides is not in the copy, nor is what is below it, whatever happens
+// there; the rest is. When it is made anew for everybody it appears.
 func TestCacheHidden(t *testing.T) {
 	bubble(t, func(w *world) {
 		admin := w.Connect()
 		require.NoError(t, admin.EnsurePath(w.ctx, "/t/open"))
-		_, err := admin.Create(w.ctx, "/t/hidden", nil, zk.Persistent, zk.DigestACL(zk.PermAll, "u", "p"))
+		_, err := admin.Create(w.ctx, "/t/hidden", nil, zk.Persistent, zk.WorldACL(zk.PermCreate|zk.PermDelete))
 		require.NoError(t, err)
+		require.NoError(t, admin.EnsurePath(w.ctx, "/t/hidden/a"))
 		c := w.Connect()
 		require.NoError(t, c.Sync(w.ctx, "/"))
-		k, _ := w.cache(c, "/t")
+		k, j := w.cache(c, "/t")
+		_, err = admin.Set(w.ctx, "/t/hidden/a", []byte("1"), zk.AnyVersion)
+		require.NoError(t, err)
+		require.NoError(t, admin.EnsurePath(w.ctx, "/t/hidden/b"))
+		require.Equal(t, []string{"created /t", "created /t/open", "initialized"}, j.take())
 		require.Equal(t, []string{"open"}, k.Children("/t"))
+		for _, path := range []string{"/t/hidden/a", "/t/hidden/b", "/t/hidden"} {
+			require.NoError(t, admin.Delete(w.ctx, path, zk.AnyVersion))
+		}
+		require.NoError(t, admin.EnsurePath(w.ctx, "/t/hidden/c"))
+		synctest.Wait()
+		require.Equal(t, []string{"hidden", "open"}, k.Children("/t"))
+		require.Equal(t, []string{"c"}, k.Children("/t/hidden"))
 		k.Close()
 	})
 }

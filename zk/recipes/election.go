@@ -60,7 +60,10 @@ func (e *Election) Leader(ctx context.Context) (Candidate, error) {
 		if errors.Is(err, zk.ErrNoNode) {
 			continue
 		}
-		return Candidate{path, stat.Czxid, data}, failed("find the leader of", e.line.path, err)
+		if err != nil {
+			return Candidate{}, failed("find the leader of", e.line.path, err)
+		}
+		return Candidate{path, stat.Czxid, data}, nil
 	}
 }
 

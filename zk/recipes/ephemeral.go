@@ -16,9 +16,10 @@ type PersistentEphemeral struct {
 	// ACL is for the znodes made. Empty: zk.WorldACL(zk.PermAll).
 	ACL []zk.ACL
 
-	path  string
-	named named
-	done  chan struct{} // closed when the keeper has ended
+	path    string
+	named   named
+	done    chan struct{} // closed when the keeper has ended
+	writing chan struct{} // capacity 1: held to write the data, see write
 
 	mu struct {
 		sync.Mutex
@@ -32,25 +33,36 @@ type PersistentEphemeral struct {
 // NewPersistentEphemeral makes a PersistentEphemeral at path. The data may be
 // reused when it returns.
 func NewPersistentEphemeral(c *zk.Client, path string, data []byte) *PersistentEphemeral {
-	p := &PersistentEphemeral{path: path, named: named{c: c}, done: make(chan struct{})}
+	p := &PersistentEphemeral{path: path, named: named{c: c}, done: make(chan struct{}), writing: make(chan struct{}, 1)}
 	p.mu.data = append([]byte(nil), data...)
 	return p
 }
 
 // Start makes the znode and returns when it is there; from then on it is kept,
 // by one goroutine, until Stop or the end of the session. If it fails nothing is
-// kept, and it may be called again.
+// kept, and it may be called again; once it has succeeded it is ErrTaken, and what
+// Err says after the end.
 func (p *PersistentEphemeral) Start(ctx context.Context) error {
 	p.mu.Lock()
-	data := p.mu.data
+	data, err := p.mu.data, p.mu.err
 	p.mu.Unlock()
+	if err != nil {
+		return failed("create", p.path, err)
+	}
 	g, err := p.named.create(ctx, p.path, data, p.ACL)
 	if err != nil {
 		return failed("create", p.path, err)
 	}
+	if err := p.renew(ctx, g, data); err != nil {
+		p.mu.Lock()
+		p.mu.grant = nil
+		p.mu.Unlock()
+		_ = g.Release(ctx) // in the background, if it cannot be now
+		return failed("create", p.path, err)
+	}
 	run, cancel := context.WithCancel(context.Background())
 	p.mu.Lock()
-	p.mu.grant, p.mu.cancel = g, cancel
+	p.mu.cancel = cancel
 	p.mu.Unlock()
 	go p.keep(run, g)
 	return nil
@@ -91,15 +103,33 @@ func (p *PersistentEphemeral) keep(ctx context.Context, g *Grant) {
 func (p *PersistentEphemeral) renew(ctx context.Context, g *Grant, data []byte) error {
 	p.mu.Lock()
 	p.mu.grant = g
-	now := p.mu.data
+	changed := string(p.mu.data) != string(data)
 	p.mu.Unlock()
-	if string(now) == string(data) {
+	if !changed {
 		return nil
 	}
-	if err := g.SetData(ctx, now); err != nil && g.Err() == nil {
+	if err := p.write(ctx); err != nil && g.Err() == nil {
 		return err
 	}
 	return nil
+}
+
+// write writes the data that were set last. One at a time: whoever is last writes
+// what is newest.
+func (p *PersistentEphemeral) write(ctx context.Context) error {
+	select {
+	case p.writing <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-p.writing }()
+	p.mu.Lock()
+	g, data := p.mu.grant, p.mu.data
+	p.mu.Unlock()
+	if g == nil {
+		return nil // it was not started after all
+	}
+	return g.SetData(ctx, data)
 }
 
 func (p *PersistentEphemeral) finish(err error) {
@@ -109,22 +139,25 @@ func (p *PersistentEphemeral) finish(err error) {
 }
 
 // SetData changes the data, now and for every time that the znode is made again.
+// Of several calls at once the last to begin counts. After an error the data may
+// come later.
 func (p *PersistentEphemeral) SetData(ctx context.Context, data []byte) error {
 	p.mu.Lock()
 	p.mu.data = append([]byte(nil), data...)
-	g := p.mu.grant
+	started := p.mu.grant != nil
 	p.mu.Unlock()
-	if g == nil {
+	if !started {
 		return nil
 	}
-	err := g.SetData(ctx, data)
+	err := p.write(ctx)
 	if errors.Is(err, errGone) || errors.Is(err, zk.ErrNoNode) {
 		return nil // it is being made again, with these
 	}
 	return failed("set", p.path, err)
 }
 
-// Grant is what is held now, nil before Start. When its Done is closed another one may follow.
+// Grant is what is held now, nil before Start. When its Done is closed another
+// one may follow.
 func (p *PersistentEphemeral) Grant() *Grant {
 	p.mu.Lock()
 	defer p.mu.Unlock()

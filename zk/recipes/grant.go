@@ -17,11 +17,11 @@ type Grant struct {
 	c     *zk.Client
 	path  string
 	token int64
-	stop  func() // ends the watch on the client's state
 
 	mu struct {
 		sync.Mutex
-		err      error // why it has ended; nil: it has not
+		stop     func() // ends the watch on the client's state; nil: not known yet
+		err      error  // why it has ended; nil: it has not
 		done     chan struct{}
 		doubt    chan struct{} // closed: in doubt
 		doubtful bool
@@ -42,15 +42,27 @@ func newGrant(ctx context.Context, c *zk.Client, n node) (*Grant, error) {
 	g.mu.done = make(chan struct{})
 	g.mu.doubt = make(chan struct{})
 	g.mu.contexts = make(map[*context.CancelCauseFunc]struct{})
-	g.stop = c.WatchState(g.onState)
+	g.watchState()
 	if err := g.watch(ctx); err != nil {
 		g.end(err)
 		return nil, err
 	}
-	if s := c.State(); s != zk.StateConnected {
-		g.onState(s)
-	}
 	return g, nil
+}
+
+// watchState begins to follow the client's state.
+func (g *Grant) watchState() {
+	stop := g.c.WatchState(g.onState)
+	g.mu.Lock()
+	g.mu.stop = stop
+	if g.c.State() != zk.StateConnected { // asked under the lock: what comes later is told later
+		g.doubtLocked(true)
+	}
+	ended := g.mu.err != nil
+	g.mu.Unlock()
+	if ended {
+		stop()
+	}
 }
 
 // errGone says that a znode of ours was deleted by somebody else.
@@ -101,7 +113,11 @@ func (g *Grant) onState(s zk.State) {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	switch doubtful := s != zk.StateConnected; {
+	g.doubtLocked(s != zk.StateConnected)
+}
+
+func (g *Grant) doubtLocked(doubtful bool) {
+	switch {
 	case g.mu.err != nil || doubtful == g.mu.doubtful:
 	case doubtful:
 		g.mu.doubtful = true
@@ -136,9 +152,10 @@ func (g *Grant) end(err error) bool {
 		}
 		g.cancelLocked(err)
 	}
+	stop := g.mu.stop
 	g.mu.Unlock()
-	if first {
-		g.stop()
+	if first && stop != nil {
+		stop()
 	}
 	return first
 }

@@ -3,7 +3,9 @@ package recipes
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
+	"strings"
 
 	"github.com/vivarium-go/vivarium/zk"
 )
@@ -30,8 +32,19 @@ func NewMembership(c *zk.Client, path string) *Membership {
 // Grant.Release; change the data by Grant.SetData.
 func (m *Membership) Join(ctx context.Context, name string, data []byte) (*Grant, error) {
 	path := zk.JoinPath(m.path, name)
+	if err := checkName("member", name); err != nil {
+		return nil, failed("join", path, err)
+	}
 	g, err := m.named.create(ctx, path, data, m.ACL)
 	return g, failed("join", path, err)
+}
+
+// checkName refuses what is not the name of one znode.
+func checkName(what, name string) error {
+	if name == "" || strings.Contains(name, "/") {
+		return fmt.Errorf("%w: the name of a %s %q", zk.ErrBadArguments, what, name)
+	}
+	return nil
 }
 
 // Member is a member of a group.

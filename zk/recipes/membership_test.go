@@ -13,6 +13,7 @@ import (
 
 	"github.com/vivarium-go/vivarium/zk"
 	"github.com/vivarium-go/vivarium/zk/recipes"
+	"github.com/vivarium-go/vivarium/zk/zktest"
 )
 
 func TestCounter(t *testing.T) {
@@ -257,4 +258,58 @@ func TestPersistentEphemeral(t *testing.T) {
 		require.ErrorIs(t, err, zk.ErrNoNode)
 		require.NoError(t, q.Stop(w.ctx))
 	})
+}
+
+// What is set last is what is there: while the znode is still waited for, while it
+// is made again, and by several at once.
+func TestPersistentEphemeralData(t *testing.T) {
+	bubble(t, func(w *world) {
+		old, admin, c := w.short(), w.Connect(), w.Connect()
+		_, err := old.Create(w.ctx, "/p", nil, zk.Ephemeral)
+		require.NoError(t, err)
+		p := recipes.NewPersistentEphemeral(c, "/p", []byte("1"))
+		start := background(func() (struct{}, error) { return struct{}{}, p.Start(w.ctx) })
+		require.True(t, start.pending())
+		require.NoError(t, p.SetData(w.ctx, []byte("2")))
+		require.NoError(t, old.Close())
+		start.get(t)
+		require.NoError(t, admin.Sync(w.ctx, "/"))
+		data, _, err := admin.Get(w.ctx, "/p")
+		require.NoError(t, err)
+		require.Equal(t, "2", string(data))
+		require.ErrorIs(t, p.Start(w.ctx), recipes.ErrTaken)
+		for i := range 100 {
+			require.NoError(t, admin.Sync(w.ctx, "/"))
+			gone := background(func() (struct{}, error) { return struct{}{}, admin.Delete(w.ctx, "/p", zk.AnyVersion) })
+			for n := range 3 { // in any order
+				go func() { _ = p.SetData(w.ctx, fmt.Append(nil, i, n)) }()
+			}
+			gone.get(t)
+			synctest.Wait()
+			require.NoError(t, admin.Sync(w.ctx, "/"))
+			before, _, err := admin.Get(w.ctx, "/p")
+			require.NoError(t, err)
+			require.NoError(t, admin.Delete(w.ctx, "/p", zk.AnyVersion))
+			synctest.Wait()
+			require.NoError(t, admin.Sync(w.ctx, "/"))
+			again, _, err := admin.Get(w.ctx, "/p")
+			require.NoError(t, err)
+			require.Equal(t, string(before), string(again))
+		}
+		require.NoError(t, p.Stop(w.ctx))
+		require.ErrorIs(t, p.Start(w.ctx), recipes.ErrReleased)
+	})
+}
+
+// Names are those of one znode.
+func TestNamesOfMembers(t *testing.T) {
+	c := zktest.Start(t, zk.EnsembleConfig{Servers: 1}).Connect()
+	for _, name := range []string{"", "a/b"} {
+		_, err := recipes.NewMembership(c, "/m").Join(t.Context(), name, nil)
+		require.ErrorIs(t, err, zk.ErrBadArguments)
+		_, err = recipes.NewRegistry(c, "/r").Register(t.Context(), recipes.Instance{Service: "s", ID: name})
+		require.ErrorIs(t, err, zk.ErrBadArguments)
+		_, err = recipes.NewRegistry(c, "/r").Register(t.Context(), recipes.Instance{Service: name, ID: "1"})
+		require.ErrorIs(t, err, zk.ErrBadArguments)
+	}
 }

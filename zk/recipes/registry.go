@@ -1,6 +1,7 @@
 package recipes
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -46,8 +47,8 @@ func NewRegistry(c *zk.Client, path string) *Registry {
 type Registration struct {
 	*Grant
 
-	mu       sync.Mutex
-	instance Instance
+	recording chan struct{} // capacity 1: held while instance is changed and written
+	instance  Instance
 }
 
 // Register makes an instance known until it is released or its session ends. While
@@ -55,6 +56,9 @@ type Registration struct {
 func (r *Registry) Register(ctx context.Context, in Instance) (*Registration, error) {
 	in.Registered = time.Now().UnixMilli()
 	path := zk.JoinPath(zk.JoinPath(r.path, in.Service), in.ID)
+	if err := cmp.Or(checkName("service", in.Service), checkName("instance", in.ID)); err != nil {
+		return nil, failed("register", path, err)
+	}
 	data, err := json.Marshal(in)
 	if err != nil {
 		return nil, failed("register", path, err)
@@ -63,19 +67,23 @@ func (r *Registry) Register(ctx context.Context, in Instance) (*Registration, er
 	if err != nil {
 		return nil, failed("register", path, err)
 	}
-	return &Registration{Grant: g, instance: in}, nil
+	return &Registration{Grant: g, recording: make(chan struct{}, 1), instance: in}, nil
 }
 
 // SetLoad records how busy the instance is, for those who choose.
 func (r *Registration) SetLoad(ctx context.Context, load float64) error {
-	r.mu.Lock()
+	select { // one at a time, so that the last to begin is the last to be written
+	case r.recording <- struct{}{}:
+	case <-ctx.Done():
+		return failed("set the load of", r.Path(), ctx.Err())
+	}
+	defer func() { <-r.recording }()
 	r.instance.Load = load
 	data, err := json.Marshal(r.instance)
-	r.mu.Unlock()
-	if err != nil {
-		return failed("set the load of", r.Path(), err)
+	if err == nil {
+		err = r.SetData(ctx, data)
 	}
-	return failed("set the load of", r.Path(), r.SetData(ctx, data))
+	return failed("set the load of", r.Path(), err)
 }
 
 // Services lists the names of services that have been registered, sorted. One may
