@@ -27,15 +27,10 @@ type Imported struct {
 // as of, while the server goes on. What it writes is for Restore. An error of w
 // ends it; so does ctx, between two writes.
 func (s *Server) WriteSnapshot(ctx context.Context, w io.Writer) (zxid int64, err error) {
-	taken := make(chan *snapshotHandle, 1)
-	var decided atomic.Bool // by the loop, to take a snapshot, or below, to go without
-	s.inbox.push(event{kind: eventCall, call: func() {
-		if decided.CompareAndSwap(false, true) {
-			taken <- &snapshotHandle{snap: s.tree.Load().Snapshot()}
-		}
-	}})
+	offer := newSnapshotOffer()
+	s.inbox.push(event{kind: eventCall, call: func() { offer.take(s.tree.Load()) }})
 	select {
-	case h := <-taken:
+	case h := <-offer.taken:
 		if err := h.writeTo(&contextWriter{ctx, w}); err != nil {
 			return 0, fmt.Errorf("zk: snapshot: %w", err)
 		}
@@ -43,10 +38,31 @@ func (s *Server) WriteSnapshot(ctx context.Context, w io.Writer) (zxid int64, er
 	case <-s.ctx.Done():
 		return 0, fmt.Errorf("zk: snapshot: %w", s.Err())
 	case <-ctx.Done():
-		if !decided.CompareAndSwap(false, true) {
-			(<-taken).release() // nobody else lets go of the versions that it pins
-		}
+		offer.giveUp()
 		return 0, fmt.Errorf("zk: snapshot: %w", context.Cause(ctx))
+	}
+}
+
+// snapshotOffer is a snapshot on its way from the loop to one who may have gone:
+// either the loop takes one, or it was given up before and none is taken.
+type snapshotOffer struct {
+	taken   chan *snapshotHandle
+	decided atomic.Bool
+}
+
+func newSnapshotOffer() *snapshotOffer { return &snapshotOffer{taken: make(chan *snapshotHandle, 1)} }
+
+// take is the loop's.
+func (o *snapshotOffer) take(t *tree.Tree) {
+	if o.decided.CompareAndSwap(false, true) {
+		o.taken <- &snapshotHandle{snap: t.Snapshot()}
+	}
+}
+
+// giveUp is for who has not received from taken, and will not.
+func (o *snapshotOffer) giveUp() {
+	if !o.decided.CompareAndSwap(false, true) {
+		(<-o.taken).release() // nobody else lets go of the versions that it pins
 	}
 }
 
