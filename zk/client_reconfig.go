@@ -22,11 +22,18 @@ type Reconfiguration struct {
 	Version int64        // the Membership.Version that it replaces; -1: whatever is in force
 }
 
-// Config reads the configuration of the ensemble. It needs no permission.
-func (c *Client) Config(ctx context.Context) (Membership, Stat, error) {
+// Config reads the configuration of the ensemble; a Watch hears of the next one,
+// with ConfigPath as its path. It needs no permission. A server that is no ensemble
+// has an empty configuration.
+func (c *Client) Config(ctx context.Context, opts ...ReadOption) (Membership, Stat, error) {
 	r := c.newRequest("config", ConfigPath, jute.OpGetData)
 	r.again = true
-	r.buf = (&jute.PathWatchRequest{Path: ConfigPath}).Append(r.buf)
+	for _, opt := range opts {
+		if opt.w != nil {
+			r.w, r.watchPath, r.watchKind = opt.w, ConfigPath, watchData
+		}
+	}
+	r.buf = (&jute.PathWatchRequest{Path: ConfigPath, Watch: r.w != nil}).Append(r.buf)
 	return c.membership(ctx, r)
 }
 
@@ -70,6 +77,9 @@ func (c *Client) membership(ctx context.Context, r *request) (Membership, Stat, 
 	}
 	if err != nil {
 		return Membership{}, Stat{}, err
+	}
+	if len(r.res.Data) == 0 { // of a server that is no ensemble
+		return Membership{}, r.res.Stat, nil
 	}
 	m, err := ParseMembership(string(r.res.Data))
 	if err != nil {

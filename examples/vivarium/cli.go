@@ -128,23 +128,38 @@ func (sh *shell) onState(s zk.State) {
 		zk.StateConnecting: "Disconnected", zk.StateConnected: "SyncConnected", zk.StateReadOnly: "ConnectedReadOnly",
 		zk.StateExpired: "Expired", zk.StateAuthFailed: "AuthFailed", zk.StateClosed: "Closed",
 	}[s]
-	sh.event(text, "None", "null")
+	sh.event(text, "None", "null", -1)
 }
 
-func (sh *shell) event(state, typ, path string) {
+func (sh *shell) event(state, typ, path string, zxid int64) {
 	if !sh.silent.Load() {
-		sh.out.println(fmt.Sprintf("\nWATCHER::\n\nWatchedEvent state:%s type:%s path:%s", state, typ, path))
+		sh.out.println(fmt.Sprintf("\nWATCHER::\n\nWatchedEvent state:%s type:%s path:%s zxid: %d", state, typ, path, zxid))
 	}
 }
 
-// onEvent prints what a watch was told.
-func (sh *shell) onEvent(e zk.Event) {
-	typ := map[zk.EventType]string{
-		zk.EventCreated: "NodeCreated", zk.EventDeleted: "NodeDeleted", zk.EventDataChanged: "NodeDataChanged",
-		zk.EventChildrenChanged: "NodeChildrenChanged", zk.EventWatchRemoved: "PersistentWatchRemoved",
-	}[e.Type]
-	if typ != "" { // the others are told as states of the session
-		sh.event("SyncConnected", typ, e.Path)
+// What a watch is told when it is removed, by its kind.
+const (
+	dataWatchRemoved       = "DataWatchRemoved"
+	childWatchRemoved      = "ChildWatchRemoved"
+	persistentWatchRemoved = "PersistentWatchRemoved"
+)
+
+// watcher prints what a watch was told. A change is printed once, by whichever of
+// several watches: zkCli has one watcher for all.
+func (sh *shell) watcher(removed string) func(zk.Event) {
+	return func(e zk.Event) {
+		typ := map[zk.EventType]string{
+			zk.EventCreated: "NodeCreated", zk.EventDeleted: "NodeDeleted", zk.EventDataChanged: "NodeDataChanged",
+			zk.EventChildrenChanged: "NodeChildrenChanged",
+		}[e.Type]
+		switch {
+		case e.Type == zk.EventWatchRemoved:
+			sh.event("SyncConnected", removed, e.Path, -1)
+		case typ == "", e == sh.told: // the others are told as states of the session
+		default:
+			sh.told = e
+			sh.event("SyncConnected", typ, e.Path, e.Zxid)
+		}
 	}
 }
 

@@ -21,23 +21,27 @@ func addAuth(c *call) error {
 
 func addWatch(c *call) error {
 	mode := zk.WatchRecursive
-	switch m := c.opts['m']; m {
+	switch strings.ToUpper(c.opts["m"]) {
 	case "", "PERSISTENT_RECURSIVE":
 	case "PERSISTENT":
 		mode = zk.WatchPersistent
 	default:
-		return fmt.Errorf("mode %q is neither PERSISTENT nor PERSISTENT_RECURSIVE", m)
+		return usageOf("addWatch")
 	}
-	return at(c.args[0], c.client.AddWatch(c.ctx, c.args[0], mode, c.onEvent))
+	return at(c.args[0], c.client.AddWatch(c.ctx, c.args[0], mode, c.watcher(persistentWatchRemoved)))
 }
 
 func removeWatches(c *call) error {
 	kind := zk.AnyWatches
 	switch {
-	case c.has('c'):
+	case c.has("c"):
 		kind = zk.ChildWatches
-	case c.has('d'):
+	case c.has("d"):
 		kind = zk.DataWatches
+	case c.has("p"):
+		kind = zk.PersistentWatches
+	case c.has("r"):
+		kind = zk.RecursiveWatches
 	}
 	return at(c.args[0], c.client.RemoveWatches(c.ctx, c.args[0], kind))
 }
@@ -78,20 +82,6 @@ func whoAmI(c *call) error {
 	c.out.println("Auth scheme: User")
 	for _, id := range ids {
 		c.out.println(id.Scheme + ": " + id.ID)
-	}
-	return nil
-}
-
-// showConfig prints what /zookeeper/config holds.
-func showConfig(c *call) error {
-	const config = "/zookeeper/config"
-	data, st, err := c.client.Get(c.ctx, config)
-	if err != nil {
-		return at(config, err)
-	}
-	c.out.println(string(data))
-	if c.has('s') {
-		c.out.println(statText(st))
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -37,6 +38,7 @@ type shell struct {
 
 	client  *zk.Client  // nil: not connected
 	silent  atomic.Bool // events are not printed
+	told    zk.Event    // the newest; the client's callbacks have it
 	history []string    // all commands, by their number
 	quit    bool
 }
@@ -59,6 +61,13 @@ type pathError struct {
 
 // Error is in zkCli's words.
 func (e pathError) Error() string {
+	switch {
+	case errors.Is(e.err, zk.ErrReconfigInProgress):
+		return "Another reconfiguration is in progress -- concurrent reconfigs not supported (yet)"
+	case errors.Is(e.err, zk.ErrNewConfigNoQuorum):
+		return "No quorum of new config is connected and up-to-date with the leader of last commmitted config - " +
+			"try invoking reconfiguration after new servers are connected and synced"
+	}
 	for _, known := range []struct {
 		err  error
 		text string
@@ -72,12 +81,27 @@ func (e pathError) Error() string {
 		{zk.ErrBadVersion, "version No is not valid : "},
 		{zk.ErrQuotaExceeded, "Quota has exceeded : "},
 		{zk.ErrBadArguments, "Arguments are not valid : "},
+		{zk.ErrNotReadOnly, "Not a read-only call: "},
 	} {
 		if errors.Is(e.err, known.err) {
 			return known.text + e.path
 		}
 	}
+	for code, text := range codeText {
+		if errors.Is(e.err, code) {
+			if e.path != "" {
+				text += " for " + e.path
+			}
+			return "KeeperErrorCode = " + text
+		}
+	}
 	return e.err.Error()
+}
+
+// codeText is what zkCli says of other codes.
+var codeText = map[zk.Error]string{
+	zk.ErrNoWatcher: "No such watcher", zk.ErrReconfigDisabled: "Reconfig is disabled", zk.ErrUnimplemented: "Unimplemented",
+	zk.ErrConnectionLoss: "ConnectionLoss", zk.ErrSessionExpired: "Session expired", zk.ErrAuthFailed: "AuthFailed",
 }
 
 func (e pathError) Unwrap() error { return e.err }
@@ -126,17 +150,22 @@ func (sh *shell) command(words []string) error {
 		}
 		return complaint("Command not found: Command not found " + words[0])
 	}
-	if !v.offline && sh.client == nil {
+	if v.kind != offline && sh.client == nil {
 		sh.out.println("Not connected")
 		return nil
 	}
 	opts, rest, ok := parseOptions(words[1:], v.options)
 	if !ok || len(rest) < v.least || v.most >= 0 && len(rest) > v.most {
-		return usageError{words[0] + " " + v.usage}
+		return usageOf(words[0])
+	}
+	if v.kind == onPath {
+		if err := checkPath(rest[0]); err != nil {
+			return err
+		}
 	}
 	ctx, cancel := context.WithTimeout(sh.ctx, sh.timeout)
 	defer cancel()
-	return v.run(&call{shell: sh, ctx: ctx, opts: opts, args: rest})
+	return v.run(&call{shell: sh, name: words[0], ctx: ctx, opts: opts, args: rest})
 }
 
 // splitWords cuts a line at blanks; quotes of either kind keep what is between
@@ -172,41 +201,38 @@ func splitWords(line string) (words []string, err error) {
 	return words, nil
 }
 
-// parseOptions takes options from anywhere among the words. known has a letter
-// for each option, and a colon behind those with a value.
-func parseOptions(words []string, known string) (opts map[byte]string, rest []string, ok bool) {
-	opts = make(map[byte]string)
-	for i := 0; i < len(words); i++ {
-		w := words[i]
-		if len(w) < 2 || w[0] != '-' {
+// parseOptions takes options from anywhere among the words. known has their names,
+// with a colon behind those with a value. Options of one letter may be written
+// together.
+func parseOptions(words []string, known string) (opts map[string]string, rest []string, ok bool) {
+	opts = make(map[string]string)
+	names := strings.Fields(known)
+	for len(words) > 0 {
+		w := words[0]
+		words = words[1:]
+		name, isOption := strings.CutPrefix(w, "-")
+		switch {
+		case w == "--":
+			return opts, append(rest, words...), true
+		case !isOption || name == "":
 			rest = append(rest, w)
-			continue
-		}
-		if w == "--" {
-			return opts, append(rest, words[i+1:]...), true
-		}
-		for j := 1; j < len(w); j++ {
-			at := strings.IndexByte(known, w[j])
-			switch {
-			case w[j] == ':' || at < 0:
-				if j == 1 && isNumber(w) {
-					rest = append(rest, w) // a negative number
-					j = len(w)
-					break
-				}
+		case slices.Contains(names, name):
+			opts[name] = ""
+		case slices.Contains(names, name+":"):
+			if len(words) == 0 {
 				return nil, nil, false
-			case at+1 < len(known) && known[at+1] == ':':
-				value := w[j+1:]
-				if value == "" {
-					if i++; i == len(words) {
-						return nil, nil, false
-					}
-					value = words[i]
+			}
+			opts[name], words = words[0], words[1:]
+		case isNumber(w):
+			rest = append(rest, w)
+		case slices.Contains(names, name[:1]+":"):
+			opts[name[:1]] = strings.TrimPrefix(name[1:], "=")
+		default:
+			for _, letter := range name {
+				if !slices.Contains(names, string(letter)) {
+					return nil, nil, false
 				}
-				opts[w[j]] = value
-				j = len(w)
-			default:
-				opts[w[j]] = ""
+				opts[string(letter)] = ""
 			}
 		}
 	}

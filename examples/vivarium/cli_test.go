@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -27,18 +28,58 @@ func startAlone(t *testing.T) string {
 	return s.Addrs()[0].String()
 }
 
-var (
-	dates     = regexp.MustCompile(`(?m)^([cm]time = ).*$`)
-	addresses = regexp.MustCompile(`127\.0\.0\.1:\d+`)
-)
-
-func normalizeCLI(text string) string {
-	return addresses.ReplaceAllString(dates.ReplaceAllString(text, "${1}T"), "ADDR")
+// startThree starts a new ensemble that may be reconfigured, whose super user is
+// super:secret, and returns the address of one server.
+func startThree(t *testing.T) string {
+	ports := freePorts(t, 9)
+	address := func(i int) string { return "127.0.0.1:" + strconv.Itoa(ports[i]) }
+	var specs []zk.ServerSpec
+	for i := range 3 {
+		specs = append(specs, zk.ServerSpec{ID: int64(i + 1), Peer: address(3 * i), Election: address(3*i + 1), Client: address(3*i + 2)})
+	}
+	var servers []*zk.Server
+	for _, spec := range specs {
+		s, err := zk.StartServer(t.Context(), zk.Config{
+			ID: spec.ID, Servers: specs, Clients: []zk.Endpoint{{Address: spec.Client}}, Bootstrap: true, ExtendedTypes: true, ReconfigEnabled: true,
+			EnforceQuota: true, SuperDigest: zk.DigestACL(zk.PermAll, "super", "secret").ID.ID, TickTime: 100 * time.Millisecond,
+		})
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, s.Close()) })
+		servers = append(servers, s)
+	}
+	for _, s := range servers {
+		require.NoError(t, s.Ready(t.Context()))
+	}
+	return specs[0].Client
 }
 
-// testdata/cli is a run of Apache ZooKeeper's zkCli 3.8 on a new server of
-// ours: its commands, and what it printed to standard output and error. Ours
-// prints the same.
+// normalizeCLI takes away what is of one run, and what watches print, which comes
+// at a time of its own.
+func normalizeCLI(text string) (output, events string) {
+	for _, r := range []struct{ re, to string }{
+		{`(?m)^([cm]time|[cmp]Zxid) = .*$`, "$1 = #"},
+		{`zxid: \d+`, "zxid: #"},
+		{`127\.0\.0\.1(:\d\d\d+)+`, "ADDR"},
+		{`(?m)^(version=)?[1-9a-f]00[0-9a-f]{6}( |$)`, "${1}VERSION$2"},
+	} {
+		text = regexp.MustCompile(r.re).ReplaceAllString(text, r.to)
+	}
+	var o, e strings.Builder
+	for line := range strings.Lines(text) {
+		switch {
+		case line == "\n" || line == "WATCHER::\n":
+		case strings.HasPrefix(line, "WatchedEvent "):
+			e.WriteString(line)
+		default:
+			o.WriteString(line)
+		}
+	}
+	return o.String(), e.String()
+}
+
+// testdata/cli is a run of Apache ZooKeeper's zkCli 3.9 on three of its servers
+// (TestCLIAsThere of internal/interop made it): its commands, and what it printed to
+// standard output and error, and by its watches. Ours prints the same.
 func TestCLIAsThere(t *testing.T) {
 	read := func(name string) string {
 		b, err := os.ReadFile("testdata/cli/" + name)
@@ -46,10 +87,12 @@ func TestCLIAsThere(t *testing.T) {
 		return string(b)
 	}
 	var out, errs lockedBuffer
-	err := runCLI(t.Context(), []string{"-server", startAlone(t)}, strings.NewReader(read("commands.txt")), &out, &errs)
+	err := runCLI(t.Context(), []string{"-server", startThree(t)}, strings.NewReader(read("commands.txt")), &out, &errs)
 	require.NoError(t, err)
-	require.Equal(t, normalizeCLI(read("stdout.txt")), normalizeCLI(out.String()))
+	output, events := normalizeCLI(out.String())
 	require.Equal(t, read("stderr.txt"), errs.String())
+	require.Equal(t, read("stdout.txt"), output)
+	require.Equal(t, read("events.txt"), events)
 }
 
 func TestCLIArguments(t *testing.T) {
@@ -68,9 +111,9 @@ func TestCLIArguments(t *testing.T) {
 	_, errs, err = command("get", "/b")
 	require.ErrorIs(t, err, errCommand)
 	require.Equal(t, "Node does not exist: /b\n", errs)
-	_, errs, err = command("get", "-x", "/b")
+	_, errs, err = command("get", "-y", "/b")
 	require.ErrorIs(t, err, errCommand)
-	require.Equal(t, "get [-s] [-w] path\n", errs)
+	require.Contains(t, errs, "get [-s] [-w] [-b] [-x] path\n -b   Output")
 	_, errs, err = command("dance")
 	require.ErrorIs(t, err, errCommand)
 	require.Contains(t, errs, "Command not found dance")
@@ -86,6 +129,14 @@ func TestCLIArguments(t *testing.T) {
 		{"addWatch", "-m", "SOME", "/a"},
 		{"printwatches", "maybe"},
 		{"removewatches", "/a"},
+		{"setquota", "/a"},
+		{"setquota", "-n", "1", "-b", "1", "/a"},
+		{"reconfig", "-add", "server.2=127.0.0.1:1:2:observer;3"},
+		{"reconfig", "-file", "none"},
+		{"reconfig", "-remove", "x"},
+		{"get", "/./a"},
+		{"get", "/\x01"},
+		{"get", ""},
 	} {
 		_, errs, err := command(args...)
 		require.ErrorIs(t, err, errCommand, args)
@@ -97,7 +148,8 @@ func TestCLIArguments(t *testing.T) {
 		{"setAcl", "-R", "/a", "world:anyone:cdrwa"},
 		{"delete", "-v", "0", "/a"},
 		{"version"},
-		{"config", "-s"},
+		{"config", "-s", "-w"},
+		{"config", "-c"},
 		{"printwatches"},
 		{"addWatch", "/"},
 		{"help"},
@@ -127,7 +179,7 @@ func TestCLIWatches(t *testing.T) {
 	var o, e lockedBuffer
 	require.NoError(t, runCLI(t.Context(), []string{"-server", addr, "create", "/new"}, nil, &o, &e))
 	require.Eventually(t, func() bool {
-		return strings.Contains(out.String(), "\nWATCHER::\n\nWatchedEvent state:SyncConnected type:NodeCreated path:/new\n")
+		return strings.Contains(out.String(), "\nWATCHER::\n\nWatchedEvent state:SyncConnected type:NodeCreated path:/new zxid: ")
 	}, 10*time.Second, time.Millisecond)
 	say("quit")
 	require.NoError(t, <-ended)
@@ -174,4 +226,17 @@ func TestSplitWords(t *testing.T) {
 	}
 	_, err := splitWords(`set /a "x`)
 	require.ErrorContains(t, err, "not closed")
+}
+
+func TestHexDump(t *testing.T) {
+	const rule = "+--------+-------------------------------------------------+----------------+"
+	require.Empty(t, hexDump(nil))
+	require.Equal(t, strings.Join([]string{
+		"         +-------------------------------------------------+",
+		"         |  0  1  2  3  4  5  6  7  8  9  a  b  c  d  e  f |",
+		rule,
+		"|00000000| 61 62 63 64 65 66 67 68 69 6a 6b 6c 6d 6e 6f 70 |abcdefghijklmnop|",
+		"|00000010| 00 7f ff                                        |...             |",
+		rule,
+	}, "\n"), hexDump([]byte("abcdefghijklmnop\x00\x7f\xff")))
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"maps"
@@ -17,19 +18,20 @@ import (
 // call is one command with its options and arguments.
 type call struct {
 	*shell
+	name string
 	ctx  context.Context
-	opts map[byte]string
+	opts map[string]string
 	args []string
 }
 
-func (c *call) has(option byte) bool {
+func (c *call) has(option string) bool {
 	_, ok := c.opts[option]
 	return ok
 }
 
 // version is the value of -v; any version without it.
 func (c *call) version() (int32, error) {
-	text, ok := c.opts['v']
+	text, ok := c.opts["v"]
 	if !ok {
 		return zk.AnyVersion, nil
 	}
@@ -40,52 +42,85 @@ func (c *call) version() (int32, error) {
 	return int32(n), nil
 }
 
-// watch is what -w adds to a read.
-func (c *call) watch() []zk.ReadOption {
-	if !c.has('w') {
+// watch is what -w adds to a read, or "watch" behind its path, as it was once
+// written. removed is what such a watch is told when it is removed.
+func (c *call) watch(removed string) []zk.ReadOption {
+	if len(c.args) > 1 {
+		c.err.println(fmt.Sprintf("'%s path [watch]' has been deprecated. Please use '%s path' instead.", c.name, c.name+map[string]string{"get": " [-s]"}[c.name]+" [-w]"))
+	} else if !c.has("w") {
 		return nil
 	}
-	return []zk.ReadOption{zk.Watch(c.onEvent)}
+	return []zk.ReadOption{zk.Watch(c.watcher(removed))}
 }
 
 // verb is one of zkCli's commands.
 type verb struct {
 	usage       string
 	options     string // see parseOptions
-	least, most int    // arguments; most negative: any number
-	offline     bool   // needs no session
+	least, most int    // arguments; most negative: any number, what is too much is not looked at
+	kind        verbKind
 	run         func(*call) error
 }
+
+type verbKind int
+
+const (
+	online  verbKind = iota // needs a session
+	onPath                  // needs a session, and its first argument is a path
+	offline                 // needs nothing
+)
 
 var verbs map[string]verb
 
 func init() { // they refer to one another: redo runs the others
 	verbs = map[string]verb{
-		"addWatch":             {"[-m mode] path # optional mode is one of [PERSISTENT, PERSISTENT_RECURSIVE] - default is PERSISTENT_RECURSIVE", "m:", 1, 1, false, addWatch},
-		"addauth":              {"scheme auth", "", 1, 2, false, addAuth},
-		"close":                {"", "", 0, 0, false, func(c *call) error { c.close(); return nil }},
-		"config":               {"[-s]", "s", 0, 0, false, showConfig},
-		"connect":              {"host:port", "", 0, 1, true, connectTo},
-		"create":               {"[-s] [-e] [-c] [-t ttl] path [data] [acl]", "sect:", 1, 3, false, create},
-		"delete":               {"[-v version] path", "v:", 1, 1, false, remove},
-		"deleteall":            {"path", "b:", 1, 1, false, removeAll},
-		"get":                  {"[-s] [-w] path", "sw", 1, 1, false, get},
-		"getAcl":               {"[-s] path", "s", 1, 1, false, getACL},
-		"getAllChildrenNumber": {"path", "", 1, 1, false, countAll},
-		"getEphemerals":        {"path", "", 0, 1, false, ephemerals},
-		"history":              {"", "", 0, 0, true, showHistory},
-		"ls":                   {"[-s] [-w] [-R] path", "swR", 1, 1, false, list},
-		"printwatches":         {"on|off", "", 0, 1, true, printWatches},
-		"quit":                 {"", "", 0, 0, true, func(c *call) error { c.close(); c.quit = true; return nil }},
-		"redo":                 {"cmdno", "", 1, 1, true, redo},
-		"removewatches":        {"path [-c|-d|-a]", "cda", 1, 1, false, removeWatches},
-		"set":                  {"[-s] [-v version] path data", "sv:", 2, 2, false, setData},
-		"setAcl":               {"[-s] [-v version] [-R] path acl", "sv:R", 2, 2, false, setACL},
-		"stat":                 {"[-w] path", "w", 1, 1, false, stat},
-		"sync":                 {"path", "", 1, 1, false, syncPath},
-		"version":              {"", "", 0, 0, true, showVersion},
-		"whoami":               {"", "", 0, 0, false, whoAmI},
+		"addWatch":             {"[-m mode] path # optional mode is one of [PERSISTENT, PERSISTENT_RECURSIVE] - default is PERSISTENT_RECURSIVE", "m:", 1, 1, onPath, addWatch},
+		"addauth":              {"scheme auth", "", 1, -1, online, addAuth},
+		"close":                {"", "", 0, -1, online, func(c *call) error { c.close(); return nil }},
+		"config":               {"[-c] [-w] [-s]", "c w s", 0, -1, online, showConfig},
+		"connect":              {"host:port", "", 0, -1, offline, connectTo},
+		"create":               {"[-s] [-e] [-c] [-t ttl] path [data] [acl]", "s e c t:", 1, -1, online, create},
+		"delete":               {"[-v version] path", "v:", 1, -1, onPath, remove},
+		"deleteall":            {"path [-b batch size]", "b:", 1, -1, onPath, removeAll},
+		"delquota":             {"[-n|-b|-N|-B] path", "n b N B", 1, -1, online, delQuota},
+		"get":                  {"[-s] [-w] [-b] [-x] path", "s w b x", 1, -1, onPath, get},
+		"getAcl":               {"[-s] path", "s", 1, -1, onPath, getACL},
+		"getAllChildrenNumber": {"path", "", 1, -1, onPath, countAll},
+		"getEphemerals":        {"path", "", 0, -1, online, ephemerals},
+		"history":              {"", "", 0, -1, offline, showHistory},
+		"listquota":            {"path", "", 1, -1, online, listQuota},
+		"ls":                   {"[-s] [-w] [-R] path", "s w R", 1, -1, onPath, list},
+		"printwatches":         {"on|off", "", 0, -1, offline, printWatches},
+		"quit":                 {"", "", 0, -1, offline, func(c *call) error { c.close(); c.quit = true; return nil }},
+		"reconfig": {
+			"[-s] [-v version] [[-file path] | [-members serverID=host:port1:port2;port3[,...]*]] | [-add serverId=host:port1:port2;port3[,...]]* [-remove serverId[,...]*]",
+			"s v: file: members: add: remove:", 0, -1, online, reconfig,
+		},
+		"redo":          {"cmdno", "", 1, -1, offline, redo},
+		"removewatches": {"path [-c|-d|-a] [-l]", "c d p r a l", 1, -1, onPath, removeWatches},
+		"set":           {"path data [-s] [-v version] [-b]", "s v: b", 2, -1, onPath, setData},
+		"setAcl":        {"[-s] [-v version] [-R] path acl", "s v: R", 2, -1, onPath, setACL},
+		"setquota":      {"-n|-b|-N|-B val path", "n: b: N: B:", 1, -1, online, setQuota},
+		"stat":          {"[-w] path", "w", 1, -1, onPath, stat},
+		"sync":          {"path", "", 1, -1, onPath, syncPath},
+		"version":       {"", "", 0, 0, offline, showVersion},
+		"whoami":        {"", "", 0, -1, online, whoAmI},
 	}
+}
+
+// usageMore is what the usage of some commands says below its line.
+var usageMore = map[string]string{
+	"get": " -b   Output data in base64 format\n -s   Print znode stats additionally\n -w   Watch for changes on the znode\n -x   Output data in hexdump format\n",
+	"set": " -b         Supply data in base64 format\n -s         Print znode stats additionally\n -v <arg>   Set with an expected version\n",
+}
+
+// usageOf is the usage of a command as its mistakes print it.
+func usageOf(name string) usageError {
+	text := name + " " + verbs[name].usage
+	if more, ok := usageMore[name]; ok {
+		text += "\n" + more
+	}
+	return usageError{text}
 }
 
 // help lists the commands.
@@ -98,32 +133,44 @@ func help() string {
 	return b.String()
 }
 
+const ttlMax = 1<<40 - 1 // milliseconds, as there
+
 func create(c *call) error {
+	checked := c.args[0]
+	if c.has("s") {
+		checked += "1" // a name is appended
+	}
+	if err := checkPath(checked); err != nil {
+		return err
+	}
 	var mode zk.CreateMode
-	ttl, hasTTL := c.opts['t']
+	ttl, hasTTL := c.opts["t"]
 	switch {
-	case c.has('c') && (c.has('s') || c.has('e')):
+	case c.has("c") && (c.has("s") || c.has("e")):
 		return complaint("-c cannot be combined with -s or -e. Containers cannot be ephemeral or sequential.")
-	case hasTTL && c.has('e'):
+	case hasTTL && c.has("e"):
 		return complaint("TTLs cannot be used with Ephemeral znodes")
-	case hasTTL && c.has('c'):
+	case hasTTL && c.has("c"):
 		return complaint("TTLs cannot be used with Container znodes")
 	case hasTTL:
 		ms, err := strconv.ParseInt(ttl, 10, 64)
 		if err != nil {
-			return fmt.Errorf("ttl %q is not a number of milliseconds", ttl)
+			return complaint("-t argument must be a long value")
+		}
+		if ms <= 0 || ms > ttlMax {
+			return complaint(fmt.Sprintf("ttl must be positive and cannot be larger than: %d", int64(ttlMax)))
 		}
 		mode = zk.PersistentTTL(time.Duration(ms) * time.Millisecond)
-		if c.has('s') {
+		if c.has("s") {
 			mode = zk.PersistentSequentialTTL(time.Duration(ms) * time.Millisecond)
 		}
-	case c.has('c'):
+	case c.has("c"):
 		mode = zk.Container
-	case c.has('s') && c.has('e'):
+	case c.has("s") && c.has("e"):
 		mode = zk.EphemeralSequential
-	case c.has('s'):
+	case c.has("s"):
 		mode = zk.PersistentSequential
-	case c.has('e'):
+	case c.has("e"):
 		mode = zk.Ephemeral
 	}
 	var data []byte
@@ -145,16 +192,22 @@ func create(c *call) error {
 }
 
 func get(c *call) error {
-	data, st, err := c.client.Get(c.ctx, c.args[0], c.watch()...)
+	data, st, err := c.client.Get(c.ctx, c.args[0], c.watch(dataWatchRemoved)...)
 	if err != nil {
 		return at(c.args[0], err)
 	}
 	if data == nil {
-		c.out.println("null")
-	} else {
+		data = []byte("null")
+	}
+	switch {
+	case c.has("x"):
+		c.out.println(hexDump(data))
+	case c.has("b"):
+		c.out.println(base64.StdEncoding.EncodeToString(data))
+	default:
 		c.out.println(string(data))
 	}
-	if c.has('s') {
+	if c.has("s") {
 		c.out.println(statText(st))
 	}
 	return nil
@@ -165,14 +218,26 @@ func setData(c *call) error {
 	if err != nil {
 		return err
 	}
-	st, err := c.client.Set(c.ctx, c.args[0], []byte(c.args[1]), version)
-	if err == nil && c.has('s') {
+	data := []byte(c.args[1])
+	if c.has("b") {
+		if data, err = base64.StdEncoding.DecodeString(c.args[1]); err != nil {
+			return err
+		}
+	}
+	st, err := c.client.Set(c.ctx, c.args[0], data, version)
+	if err == nil && c.has("s") {
 		c.out.println(statText(st))
 	}
 	return at(c.args[0], err)
 }
 
 func remove(c *call) error {
+	if len(c.args) > 1 {
+		c.err.println("'delete path [version]' has been deprecated. Please use 'delete [-v version] path' instead.")
+		if !c.has("v") {
+			c.opts["v"] = c.args[1]
+		}
+	}
 	version, err := c.version()
 	if err != nil {
 		return err
@@ -180,46 +245,72 @@ func remove(c *call) error {
 	return at(c.args[0], c.client.Delete(c.ctx, c.args[0], version))
 }
 
-func removeAll(c *call) error { return at(c.args[0], c.client.DeleteAll(c.ctx, c.args[0])) }
+func removeAll(c *call) error {
+	if text, ok := c.opts["b"]; ok && !isNumber(text) {
+		return complaint("-b argument must be an int value")
+	}
+	if _, err := c.client.Exists(c.ctx, c.args[0]); err != nil {
+		return at(c.args[0], err)
+	}
+	return at(c.args[0], c.client.DeleteAll(c.ctx, c.args[0]))
+}
 
 func list(c *call) error {
-	if c.has('R') {
+	if c.has("R") {
 		return c.listAll()
 	}
-	names, st, err := c.client.Children(c.ctx, c.args[0], c.watch()...)
+	names, st, err := c.client.Children(c.ctx, c.args[0], c.watch(childWatchRemoved)...)
 	if err != nil {
 		return at(c.args[0], err)
 	}
 	slices.Sort(names)
 	c.out.println("[" + strings.Join(names, ", ") + "]")
-	if c.has('s') {
+	if c.has("s") {
 		c.out.println(statText(st))
 	}
 	return nil
 }
 
-// listAll prints a subtree, level by level.
+// listAll prints a subtree.
 func (c *call) listAll() error {
-	queue := []string{c.args[0]}
-	for i := 0; i < len(queue); i++ {
-		names, _, err := c.client.Children(c.ctx, queue[i])
-		if errors.Is(err, zk.ErrNoNode) && i > 0 {
-			continue // deleted meanwhile
+	return c.walk(c.args[0], func(p string) error { c.out.println(p); return nil })
+}
+
+// walk calls f for a znode and all below it: for all children, then for theirs.
+func (c *call) walk(root string, f func(path string) error) error {
+	if _, err := c.client.Exists(c.ctx, root); err != nil {
+		return at(root, err)
+	}
+	if err := f(root); err != nil {
+		return err
+	}
+	return c.walkBelow(root, f)
+}
+
+func (c *call) walkBelow(parent string, f func(path string) error) error {
+	names, _, err := c.client.Children(c.ctx, parent)
+	if errors.Is(err, zk.ErrNoNode) {
+		return nil // deleted meanwhile
+	}
+	if err != nil {
+		return at(parent, err)
+	}
+	slices.Sort(names)
+	for _, n := range names {
+		if err := f(path.Join(parent, n)); err != nil {
+			return err
 		}
-		if err != nil {
-			return at(queue[i], err)
-		}
-		slices.Sort(names)
-		c.out.println(queue[i])
-		for _, n := range names {
-			queue = append(queue, path.Join(queue[i], n))
+	}
+	for _, n := range names {
+		if err := c.walkBelow(path.Join(parent, n), f); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
 func stat(c *call) error {
-	st, err := c.client.Exists(c.ctx, c.args[0], c.watch()...)
+	st, err := c.client.Exists(c.ctx, c.args[0], c.watch(dataWatchRemoved)...)
 	if err != nil {
 		return at(c.args[0], err)
 	}
@@ -243,7 +334,7 @@ func getACL(c *call) error {
 	for _, a := range acl {
 		c.out.println(fmt.Sprintf("'%s,'%s\n: %s", a.ID.Scheme, a.ID.ID, a.Perms))
 	}
-	if c.has('s') {
+	if c.has("s") {
 		c.out.println(statText(st))
 	}
 	return nil
@@ -258,27 +349,17 @@ func setACL(c *call) error {
 	if err != nil {
 		return err
 	}
-	queue := []string{c.args[0]}
-	for i := 0; i < len(queue); i++ {
-		st, err := c.client.SetACL(c.ctx, queue[i], version, acl...)
-		if err != nil {
-			return at(queue[i], err)
-		}
-		if c.has('s') {
+	one := func(p string) error {
+		st, err := c.client.SetACL(c.ctx, p, version, acl...)
+		if err == nil && c.has("s") && !c.has("R") {
 			c.out.println(statText(st))
 		}
-		if !c.has('R') {
-			break
-		}
-		names, _, err := c.client.Children(c.ctx, queue[i])
-		if err != nil {
-			return at(queue[i], err)
-		}
-		for _, n := range names {
-			queue = append(queue, path.Join(queue[i], n))
-		}
+		return at(p, err)
 	}
-	return nil
+	if c.has("R") {
+		return c.walk(c.args[0], one)
+	}
+	return one(c.args[0])
 }
 
 // parseACL reads scheme:id:perms[,scheme:id:perms…].
