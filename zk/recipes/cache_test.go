@@ -3,11 +3,13 @@ package recipes_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -270,8 +272,7 @@ func TestCacheConverges(t *testing.T) {
 			}
 			w.WaitLeader()
 			require.NoError(t, c.Sync(w.ctx, "/"))
-			synctest.Wait()
-			require.False(t, k.Stale())
+			settle(k)
 			j.take()
 			want := make(map[string]string)
 			walk(w, admin, "/t", want)
@@ -284,6 +285,39 @@ func TestCacheConverges(t *testing.T) {
 			k.Close()
 		})
 	}
+}
+
+// settle waits until a copy is compared. A connection may end behind a Sync: an
+// attach that the client has given up, held on its way, takes the session to its
+// server, and the client has to come back.
+func settle(k *recipes.Cache) {
+	for synctest.Wait(); k.Stale(); synctest.Wait() {
+		<-time.After(time.Millisecond)
+	}
+}
+
+// An attach that was given up takes the session from where the client is by then:
+// the copy is old for a moment, and says so.
+func TestCacheAttachedElsewhere(t *testing.T) {
+	bubble(t, func(w *world) {
+		admin, c := w.Connect(), w.Connect()
+		k, _ := w.cache(c, "/t")
+		require.NoError(t, admin.EnsurePath(w.ctx, "/t"))
+		for i := range 60 {
+			w.Reset(c)
+			for range i % 60 { // into the handshake with the next server
+				runtime.Gosched()
+			}
+			w.Reset(c)
+			_, err := admin.Set(w.ctx, "/t", fmt.Append(nil, i), zk.AnyVersion)
+			require.NoError(t, err)
+			require.NoError(t, c.Sync(w.ctx, "/"))
+			settle(k)
+			n, _ := k.Node("/t")
+			require.Equal(t, fmt.Sprint(i), string(n.Data))
+		}
+		k.Close()
+	})
 }
 
 func walk(w *world, c *zk.Client, path string, into map[string]string) {
