@@ -80,19 +80,20 @@ func remoteIP(c net.Conn) net.IP {
 
 // rate lets so many pass in a second, and as many at once after a pause.
 type rate struct {
-	mu   sync.Mutex
-	left float64
-	at   time.Duration // of the last one let through; 0: none yet
+	mu    sync.Mutex
+	left  float64
+	at    time.Duration // of the last one that asked
+	begun bool          // somebody has
 }
 
 func (r *rate) take(perSecond int, now time.Duration) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.left = min(r.left+float64(perSecond)*(now-r.at).Seconds(), float64(perSecond))
-	if r.at == 0 {
+	if !r.begun {
 		r.left = float64(perSecond)
 	}
-	r.at = now
+	r.at, r.begun = now, true
 	if r.left < 1 {
 		return false
 	}
