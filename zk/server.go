@@ -41,6 +41,8 @@ type Server struct {
 	tick    time.Duration
 	started time.Time
 
+	sessionClock atomic.Int64 // ns, see now
+
 	ctx        context.Context // ends when the server does
 	stop       context.CancelCauseFunc
 	goroutines sync.WaitGroup
@@ -106,6 +108,7 @@ type loopState struct {
 	reaper       reaper
 	quotaWarned  time.Duration // since started
 	lookingSince time.Duration // since started
+	tickedAt     time.Duration // since started
 	housekept    time.Duration // since started
 	strandedAt   time.Duration
 	appliedSince int // the last snapshot

@@ -68,8 +68,15 @@ func (s *Server) becomeLeader() {
 	s.offerSnapshots()
 }
 
-// now is the session table's clock, in ms.
-func (s *Server) now() int64 { return time.Since(s.started).Milliseconds() }
+// now is the clock of sessions, in ms. It moves with the loop's ticks: a server that
+// stood still for a while takes nobody for silent whom it could not hear.
+func (s *Server) now() int64 { return time.Duration(s.sessionClock.Load()).Milliseconds() }
+
+// advanceClock moves it to now, a time since started, but by one TickTime at most.
+func (s *Server) advanceClock(now time.Duration) {
+	s.sessionClock.Add(int64(min(now-s.tickedAt, s.cfg.TickTime)))
+	s.tickedAt = now
+}
 
 func (s *Server) ensureSecret() {
 	if s.tree.Load().Property(secretProperty) != nil || s.lead.secret {
@@ -115,7 +122,17 @@ func (l *leadership) onWork(s *Server, from zab.ServerID, w *peerWork) {
 		return // of the past, or behind a loss that its sender will learn of
 	}
 	o.next++
+	if w.Kind == workTouch { // who lives does not wait behind writes
+		l.touch(w.Sessions, s.now())
+		return
+	}
 	s.admit(from, w)
+}
+
+func (l *leadership) touch(sessions []int64, now int64) {
+	for _, id := range sessions {
+		l.sessions.Touch(id, now)
+	}
 }
 
 // admit does what a leader is asked to, in the order in which it was asked.
@@ -158,11 +175,6 @@ func (s *Server) tryAdmit(from zab.ServerID, w *peerWork) bool {
 		s.lead.barriers[s.lead.token] = admitted{from, w}
 		if err := s.peer.Barrier(s.lead.token); err != nil {
 			delete(s.lead.barriers, s.lead.token) // no leader any more: asked again of the next one
-		}
-	case workTouch:
-		now := s.now()
-		for _, id := range w.Sessions {
-			s.lead.sessions.Touch(id, now)
 		}
 	}
 	return true
@@ -264,10 +276,7 @@ func (s *Server) touchSessions() {
 	switch {
 	case len(s.touched) == 0:
 	case s.lead != nil:
-		now := s.now()
-		for _, id := range s.touched {
-			s.lead.sessions.Touch(id, now)
-		}
+		s.lead.touch(s.touched, s.now())
 	case s.fence.passed:
 		s.sendToLeader(&peerWork{Kind: workTouch, Sessions: s.touched})
 	}

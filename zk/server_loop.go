@@ -187,6 +187,7 @@ func (s *Server) onTick() {
 	}
 	s.offerSnapshots()
 	now := time.Since(s.started)
+	s.advanceClock(now)
 	if now-s.housekept < s.cfg.TickTime/2 {
 		return
 	}
