@@ -89,7 +89,8 @@ type Session struct {
 // does not know whether its session lives, so the context is what bounds the wait.
 //
 // When a connection breaks, requests that were not sent yet are sent on the next
-// one, and so are reads whose answer was lost, without the caller noticing. A
+// one, and so are reads whose answer was lost, without the caller noticing; a read
+// under which ten connections have broken fails with ErrConnectionLoss. A
 // write whose answer was lost fails with ErrConnectionLoss: its outcome is
 // unknown. A context that ends while a write is on its way gives an error that is
 // both the context's and ErrConnectionLoss.

@@ -138,3 +138,25 @@ func TestEnsurePathWithoutPermissionAbove(t *testing.T) {
 	require.ErrorIs(t, c.EnsurePath(t.Context(), "/other"), ErrNoAuth)
 	require.ErrorIs(t, c.EnsurePath(t.Context(), "/other/x"), ErrNoAuth)
 }
+
+// TestPoisonousRead asks for what no server answers: it breaks ten connections,
+// and what is behind it is answered then.
+func TestPoisonousRead(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fakeServers) {
+		c, s := f.connect(ClientConfig{})
+		var got []string
+		note := func(res OpResult) { got = append(got, fmt.Sprint(res.Path, " ", res.Err)) }
+		c.Go(t.Context(), GetOp("/poison"), note)
+		c.Go(t.Context(), GetOp("/a"), note)
+		for range lostMax {
+			require.Equal(t, "/poison", s.expect(jute.OpGetData).path())
+			s.Close()
+			s = f.accept()
+		}
+		q := s.expect(jute.OpGetData)
+		require.Equal(t, "/a", q.path())
+		s.replyTo(q, 1, &jute.DataResponse{})
+		closeWith(c, s)
+		require.Equal(t, []string{"/poison zk: get /poison: connection lost", "/a <nil>"}, got)
+	})
+}

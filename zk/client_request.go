@@ -32,9 +32,10 @@ type request struct {
 	buf []byte
 
 	phase      uint8
-	again      bool // without effect on znodes: may be sent again when the answer was lost
-	abandoned  bool // guarded by Client.mu: nobody waits for it
-	inCallback bool // passed by a callback, which waits for it: never held back
+	lost       uint8 // connections that broke when it was the oldest on them
+	again      bool  // without effect on znodes: may be sent again when the answer was lost
+	abandoned  bool  // guarded by Client.mu: nobody waits for it
+	inCallback bool  // passed by a callback, which waits for it: never held back
 
 	w          *watcher // to arm, if the reply says so
 	watchKind  watchKind

@@ -22,6 +22,10 @@ const (
 	// closeWait bounds how long Close waits for the server and for callbacks.
 	closeWait = time.Second
 
+	// lostMax is how many connections may break under one request, the oldest that
+	// is not answered, before it is not sent again.
+	lostMax = 10
+
 	// A round over all servers without success is followed by a pause, doubling
 	// between these.
 	pauseMin = 10 * time.Millisecond
@@ -269,18 +273,20 @@ func (c *Client) dismiss(cn *clientConn) {
 	var again requestList
 	var items []item
 	for _, list := range []*requestList{&cn.authSent, &c.mu.sent} {
+		blamed := false // the oldest: a request that servers cannot stand would break every connection
 		for r := list.pop(); r != nil; r = list.pop() {
-			switch {
-			case r.abandoned:
-				c.answeredLocked(r)
-			case r.again:
+			if r.again && !r.abandoned && !blamed {
+				blamed = true
+				r.lost++
+			}
+			if r.again && !r.abandoned && r.lost < lostMax {
 				r.phase = phaseQueued
 				again.push(r)
-			default:
-				c.answeredLocked(r)
-				r.err, r.unknown = ErrConnectionLoss, true
-				items = finished(items, r)
+				continue
 			}
+			c.answeredLocked(r)
+			r.err, r.unknown = ErrConnectionLoss, !r.again
+			items = finished(items, r)
 		}
 	}
 	c.mu.queue.prepend(&again)
@@ -323,7 +329,7 @@ func (c *Client) end(state State) {
 // Close ends the session: the ensemble deletes its ephemerals. Requests passed
 // before are executed first; later ones fail with ErrClosed. It waits for the
 // server's answer and for running callbacks, each at most a second. An error
-// says that the server did not answer, so that the session will end by its timeout.
+// says that no server is known to have ended the session: its timeout will.
 // Closing again, or after the session has expired, does nothing.
 func (c *Client) Close() error {
 	r := c.newRequest("close", "", jute.OpCloseSession)
@@ -346,6 +352,7 @@ func (c *Client) Close() error {
 	defer t.Stop()
 	select {
 	case <-r.ready:
+		err = r.finalErr()
 	case <-t.C:
 		err = &OpError{Op: "close", Err: fmt.Errorf("%w: no server answered; the session ends after %v", ErrOperationTimeout, c.SessionTimeout())}
 	}

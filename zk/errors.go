@@ -15,7 +15,7 @@ const (
 	ErrRuntimeInconsistency Error = -2 // an operation of a multi that was not executed because another one failed
 	ErrDataInconsistency    Error = -3
 	// ErrConnectionLoss means that a request was sent and its answer lost with
-	// the connection. Of a write it says that the outcome is unknown: it may have
+	// the connection; a read was sent ten times. Of a write it says that the outcome is unknown: it may have
 	// been executed, once, or not at all.
 	ErrConnectionLoss      Error = -4
 	ErrMarshalling         Error = -5 // the server could not decode the request
