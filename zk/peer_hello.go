@@ -278,6 +278,7 @@ func (s *Server) connect(spec ServerSpec, member bool) {
 	s.links.Store(&links)
 	if old != nil {
 		old.stop()
+		s.peerDown(id) // what it had not delivered is lost
 	}
 	s.goroutines.Go(func() { defer stop(); l.run(ctx) })
 }
