@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/vivarium-go/vivarium/zk/internal/zab"
 )
 
 func (s *Server) adminConfiguration() adminAnswer {
@@ -177,8 +179,25 @@ type number string
 func (n number) MarshalJSON() ([]byte, error) { return []byte(n), nil }
 
 func (s *Server) adminObservers() adminAnswer {
-	st := s.Stats()
-	return adminAnswer{{"synced_observers", st.observers()}, {"observers", []adminAnswer{}}}
+	observers := []adminAnswer{}
+	learners := s.synced()
+	members, _ := s.members()
+	for _, m := range members {
+		if !m.Observer || !slices.Contains(learners, zab.ServerID(m.ID)) {
+			continue
+		}
+		observers = append(observers, adminAnswer{
+			{"remote_socket_address", m.Peer}, {"sid", m.ID}, {"queued_packets_size", s.link(zab.ServerID(m.ID)).queued()},
+		})
+	}
+	return adminAnswer{{"synced_observers", len(observers)}, {"observers", observers}}
+}
+
+// queued is the bytes that wait for a peer.
+func (l *link) queued() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.mu.bytes
 }
 
 // adminBuffers are sizes of requests or replies.

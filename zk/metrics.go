@@ -22,14 +22,15 @@ var metricValues = map[string]func(*Stats) float64{
 	"outstanding_requests":          func(s *Stats) float64 { return float64(s.Outstanding) },
 	"znode_count":                   func(s *Stats) float64 { return float64(s.Znodes) },
 	"global_sessions":               func(s *Stats) float64 { return float64(s.Sessions) },
-	"local_sessions":                func(s *Stats) float64 { return 0 },
+	"local_sessions":                func(s *Stats) float64 { return float64(s.LocalSessions) },
 	"last_client_response_size":     func(s *Stats) float64 { return float64(s.LastResponseBytes) },
 	"min_client_response_size":      func(s *Stats) float64 { return float64(s.MinResponseBytes) },
 	"max_client_response_size":      func(s *Stats) float64 { return float64(s.MaxResponseBytes) },
 	"packets_sent":                  func(s *Stats) float64 { return float64(s.PacketsSent) },
 	"packets_received":              func(s *Stats) float64 { return float64(s.PacketsReceived) },
-	"synced_followers":              func(s *Stats) float64 { return float64(s.Learners - s.observers()) },
-	"synced_observers":              func(s *Stats) float64 { return float64(s.observers()) },
+	"synced_followers":              func(s *Stats) float64 { return float64(s.SyncedFollowers) },
+	"synced_observers":              func(s *Stats) float64 { return float64(s.SyncedObservers) },
+	"synced_non_voting_followers":   func(s *Stats) float64 { return float64(s.Learners - s.SyncedFollowers - s.SyncedObservers) },
 	"learners":                      func(s *Stats) float64 { return float64(s.Learners) },
 	"quorum_size":                   func(s *Stats) float64 { return float64(s.QuorumSize) },
 	"watch_count":                   func(s *Stats) float64 { return float64(s.Watches) },
@@ -52,11 +53,15 @@ var metricValues = map[string]func(*Stats) float64{
 	"large_requests_rejected":       func(s *Stats) float64 { return float64(s.LargeRequestsRejected) },
 	"looking_count":                 func(s *Stats) float64 { return float64(s.Lookings) },
 	"digest_mismatches_count":       func(s *Stats) float64 { return float64(s.DigestMismatches) },
-	"snap_count":                    func(s *Stats) float64 { return float64(s.Snapshots) },
-	"snapshot_error_count":          func(s *Stats) float64 { return float64(s.SnapshotErrors) },
-	"stale_sessions_expired":        func(s *Stats) float64 { return float64(s.SessionsExpired) },
-	"sync_processor_request_queued": func(s *Stats) float64 { return float64(s.BatchSize.Sum) },
-	"prep_processor_request_queued": func(s *Stats) float64 { return float64(s.Proposals) },
+	"snap_count":                    func(s *Stats) float64 { return float64(s.SnapshotsSent) },
+	"diff_count":                    func(s *Stats) float64 { return float64(s.DiffsSent) },
+	"learner_commit_received_count": func(s *Stats) float64 { return float64(s.LearnerCommits) },
+	// What was made durable and was not proposed here.
+	"learner_proposal_received_count": func(s *Stats) float64 { return float64(max(0, s.BatchSize.Sum-s.Proposals)) },
+	"snapshot_error_count":            func(s *Stats) float64 { return float64(s.SnapshotErrors) },
+	"stale_sessions_expired":          func(s *Stats) float64 { return float64(s.SessionsExpired) },
+	"sync_processor_request_queued":   func(s *Stats) float64 { return float64(s.BatchSize.Sum) },
+	"prep_processor_request_queued":   func(s *Stats) float64 { return float64(s.Proposals) },
 }
 
 // metricSummaries are the distributions that mean something here, in the unit of
@@ -70,6 +75,9 @@ var metricSummaries = map[string]struct {
 	"fsynctime":                 {func(s *Stats) Distribution { return s.FsyncTime }, 1000},
 	"snapshottime":              {func(s *Stats) Distribution { return s.SnapshotTime }, 1000},
 	"election_time":             {func(s *Stats) Distribution { return s.ElectionTime }, 1000},
+	"unavailable_time":          {func(s *Stats) Distribution { return s.ElectionTime }, 1000},
+	"leader_unavailable_time":   {func(s *Stats) Distribution { return s.LeaderElectionTime }, 1000},
+	"dbinittime":                {func(s *Stats) Distribution { return s.LoadTime }, 1000},
 	"sync_processor_batch_size": {func(s *Stats) Distribution { return s.BatchSize }, 1},
 	"node_created_watch_count":  {func(s *Stats) Distribution { return s.NodeCreatedWatches }, 1},
 	"node_deleted_watch_count":  {func(s *Stats) Distribution { return s.NodeDeletedWatches }, 1},
@@ -88,8 +96,6 @@ func (s *Stats) latency() Distribution {
 	}
 	return Distribution{Count: r.Count + w.Count, Sum: r.Sum + w.Sum, Min: min(r.Min, w.Min), Max: max(r.Max, w.Max)}
 }
-
-func (s *Stats) observers() int { return max(0, s.Learners-max(0, s.QuorumSize-1)) }
 
 func round4(v float64) float64 { return math.Round(v*10_000) / 10_000 }
 

@@ -3,6 +3,7 @@ package zk
 import (
 	"context"
 	"fmt"
+	"net/http/httptest"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -234,6 +235,19 @@ func TestObservers(t *testing.T) {
 		require.NoError(t, err)
 		leader := f.leader()
 		require.LessOrEqual(t, leader, int64(3))
+		admin := func(s *Server) string {
+			w := httptest.NewRecorder()
+			s.AdminHandler().ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "GET", "/commands/observers", nil))
+			return w.Body.String()
+		}
+		time.Sleep(time.Second) // who is synchronized is counted each tick
+		st := f.servers[leader].Stats()
+		require.Equal(t, []int{4, 2, 2}, []int{st.Learners, st.SyncedFollowers, st.SyncedObservers})
+		require.GreaterOrEqual(t, st.DiffsSent+st.SnapshotsSent, int64(4))
+		require.Positive(t, st.LeaderElectionTime.Count)
+		require.Positive(t, f.servers[5].Stats().LearnerCommits)
+		require.Regexp(t, `"sid" : 4,(?s:.*)"sid" : 5,`, admin(f.servers[leader]))
+		require.Contains(t, admin(f.servers[5]), `"observers" : [ ]`)
 		require.NoError(t, f.servers[leader].Close())
 		_, err = c.Create(t.Context(), "/b", nil, Ephemeral)
 		require.NoError(t, err, "two of three voters are a quorum")

@@ -189,6 +189,7 @@ func (s *Server) recover() error {
 		return err
 	}
 	s.tree.Store(tree.New(s.treeConfig()))
+	began := time.Now()
 	store, rec, err := txnlog.Open(txnlog.Config{
 		FS: s.cfg.FS, Dir: s.cfg.DataDir, LogDir: s.cfg.DataLogDir, ID: zab.ServerID(s.cfg.ID), Logger: s.log, Restore: s.restore,
 		Check: func(z zab.Zxid, r io.Reader) error { _, err := s.loadTree(z, r); return err },
@@ -196,6 +197,7 @@ func (s *Server) recover() error {
 	if err != nil {
 		return err
 	}
+	s.stats.loading.observe(time.Since(began).Microseconds())
 	s.store = store
 	s.applied = rec.Snapshot
 	s.noteDigest(s.applied, s.tree.Load().Digest())

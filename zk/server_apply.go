@@ -58,6 +58,9 @@ func (s *Server) apply(entries []zab.Entry) {
 	}
 	if len(entries) > 0 {
 		s.stats.commits.Add(int64(len(entries)))
+		if s.lead == nil {
+			s.stats.learnerCommits.Add(int64(len(entries)))
+		}
 		s.publish()
 		s.afterApplying()
 	}

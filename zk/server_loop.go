@@ -163,6 +163,12 @@ func (s *Server) drain() {
 }
 
 func (s *Server) sendZab(m *zab.Message) {
+	switch m.Type {
+	case zab.MsgDiff, zab.MsgTrunc:
+		s.stats.diffs.Add(1)
+	case zab.MsgSnap:
+		s.stats.snaps.Add(1)
+	}
 	if l := s.link(m.To); l != nil {
 		l.sendZab(m)
 	}
@@ -183,7 +189,7 @@ func (s *Server) onPersisted(e *event) {
 func (s *Server) onTick() {
 	s.peer.Tick()
 	if s.lead != nil {
-		s.stats.learners.Store(int64(s.peer.Status().Learners))
+		s.stats.leads(s.peer)
 	}
 	s.offerSnapshots()
 	now := time.Since(s.started)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -53,10 +54,18 @@ type Stats struct {
 	LastProposalBytes   int64 // -1: none yet
 	MinProposalBytes    int64
 	MaxProposalBytes    int64
-	Learners            int // synchronized, if it leads
-	QuorumSize          int // participants
+	Learners            int   // synchronized, if it leads: followers, observers, and servers that are no members
+	SyncedFollowers     int   // of them
+	SyncedObservers     int   // of them
+	QuorumSize          int   // participants
+	DiffsSent           int64 // learners synchronized out of the log, as leader
+	SnapshotsSent       int64 // learners that got a snapshot, as leader
+	LearnerCommits      int64 // entries applied while it did not lead
+	LocalSessions       int64
 	Lookings            int64
 	ElectionTime        Distribution // microseconds without an established leader
+	LeaderElectionTime  Distribution // those before it led itself
+	LoadTime            Distribution // microseconds of reading the data directory
 	FsyncTime           Distribution // microseconds for each durable write
 	BatchSize           Distribution // entries of each durable write
 	SnapshotTime        Distribution // microseconds
@@ -81,7 +90,8 @@ type serverStats struct {
 	proposalLast                        atomic.Int64 // plus one; 0: none
 	proposalLeast, proposalMost         atomic.Int64
 	lookings                            atomic.Int64
-	election                            summary
+	election, leaderElection, loading   summary
+	diffs, snaps, learnerCommits        atomic.Int64
 	leadSince                           atomic.Int64 // since Server.started, plus one; 0: does not lead
 	expired                             atomic.Int64
 	digestMismatches                    atomic.Int64
@@ -93,7 +103,7 @@ type serverStats struct {
 	lastSnapAt                 atomic.Int64 // Unix seconds
 	rejected, dropped, hellos  atomic.Int64 // the acceptors' and readers', once a connection
 	revalidated, auth, tooLong atomic.Int64
-	learners                   atomic.Int64 // the loop's
+	learners                   atomic.Pointer[[]zab.ServerID] // synchronized ones; the loop's
 
 	mu   sync.Mutex
 	open map[*conn]struct{} // every connection of a client, with a session or not
@@ -176,7 +186,11 @@ func (st *serverStats) onRole(was, is *zab.Role, now time.Duration, lookingSince
 		*lookingSince = now
 	}
 	if is.Established && !was.Established {
-		st.election.observe((now - *lookingSince).Microseconds())
+		took := (now - *lookingSince).Microseconds()
+		st.election.observe(took)
+		if is.State == zab.Leading {
+			st.leaderElection.observe(took)
+		}
 	}
 	if is.Established && is.State == zab.Leading {
 		if st.leadSince.Load() == 0 {
@@ -184,8 +198,25 @@ func (st *serverStats) onRole(was, is *zab.Role, now time.Duration, lookingSince
 		}
 	} else {
 		st.leadSince.Store(0)
-		st.learners.Store(0)
+		st.learners.Store(nil)
 	}
+}
+
+// leads notes whom the leader p has synchronized. The loop calls it.
+func (st *serverStats) leads(p *zab.Peer) {
+	var buf [16]zab.ServerID
+	now := p.AppendSynced(buf[:0])
+	if was := st.learners.Load(); was == nil || !slices.Equal(*was, now) {
+		st.learners.Store(new(slices.Clone(now)))
+	}
+}
+
+// synced returns whom this server has synchronized, if it leads.
+func (s *Server) synced() []zab.ServerID {
+	if ids := s.stats.learners.Load(); ids != nil {
+		return *ids
+	}
+	return nil
 }
 
 // ResetStats sets latencies and the counts of packets to zero, as the
@@ -225,8 +256,10 @@ func (s *Server) Stats() Stats {
 		NodeChangedWatches: distribution(&st.changed), NodeChildrenWatches: distribution(&st.children),
 		Proposals: st.proposals.Load(), Commits: st.commits.Load(),
 		LastProposalBytes: st.proposalLast.Load() - 1, MinProposalBytes: st.proposalLeast.Load() - 1, MaxProposalBytes: st.proposalMost.Load() - 1,
-		Learners: int(st.learners.Load()), Lookings: st.lookings.Load(), ElectionTime: distribution(&st.election),
-		FsyncTime: distribution(&st.fsync), BatchSize: distribution(&st.batch),
+		Lookings: st.lookings.Load(), ElectionTime: distribution(&st.election), LeaderElectionTime: distribution(&st.leaderElection),
+		LoadTime: distribution(&st.loading), DiffsSent: st.diffs.Load(), SnapshotsSent: st.snaps.Load(), LearnerCommits: st.learnerCommits.Load(),
+		LocalSessions: int64(s.locals.len()),
+		FsyncTime:     distribution(&st.fsync), BatchSize: distribution(&st.batch),
 		SnapshotTime: distribution(&st.snapshot), SnapshotErrors: st.snapshotErrors.Load(),
 		DigestMismatches: st.digestMismatches.Load(), LastSnapshot: st.lastSnap.Load(),
 	}
@@ -274,10 +307,19 @@ func (s *Server) fillState(out *Stats) {
 	s.watchesMu.Unlock()
 	s.pub.RUnlock()
 	out.Watches, out.WatchedPaths, out.WatchingConnections = w.Data+w.Child, w.Paths, w.Watchers
+	learners := s.synced()
+	out.Learners = len(learners)
 	members, _ := s.members()
 	for _, m := range members {
-		if !m.Observer {
+		synced := slices.Contains(learners, zab.ServerID(m.ID))
+		switch {
+		case !m.Observer:
 			out.QuorumSize++
+			if synced {
+				out.SyncedFollowers++
+			}
+		case synced:
+			out.SyncedObservers++
 		}
 	}
 	out.FilesOpen, out.FilesMax = openFiles()

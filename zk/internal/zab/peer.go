@@ -209,6 +209,16 @@ func (p *Peer) Status() Status {
 	return s
 }
 
+// AppendSynced appends the learners that this leader has synchronized to dst, none if it leads nobody.
+func (p *Peer) AppendSynced(dst []ServerID) []ServerID {
+	for i := range p.ld.learners {
+		if p.ld.learners[i].phase == learnerSynced {
+			dst = append(dst, p.others[i].id)
+		}
+	}
+	return dst
+}
+
 // look leaves whatever role the peer has and, once no write is outstanding, starts an election.
 func (p *Peer) look() {
 	p.leave()
