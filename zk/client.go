@@ -104,7 +104,6 @@ type Client struct {
 	ended  chan struct{}      // closed when the session goroutine has returned
 	done   chan struct{}      // closed when the state is final
 	del    *delivery
-	wake   chan struct{} // capacity 1: there is something for the writer
 
 	requests sync.Pool // of *request; not global: their channels belong to a bubble
 

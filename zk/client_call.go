@@ -20,7 +20,8 @@ type clientState struct {
 	contexts map[<-chan struct{}]*contextWatch // by their Done
 
 	conn          *clientConn // nil without connection
-	writerIdle    bool        // conn's writer waits for Client.wake
+	writerIdle    bool        // conn's writer waits for a token
+	answered      int         // requests answered by what was read last: callers at a time
 	answeredZxid  int64       // of the newest answer to a request: all events up to it have come
 	password      []byte
 	seenWritable  bool // the session is known to a server with a quorum
@@ -128,22 +129,25 @@ func (c *Client) submit(ctx context.Context, r *request) error {
 	if r.done != nil {
 		c.watchContextLocked(ctx, r)
 	}
-	wake := c.enqueueLocked(r)
-	c.mu.Unlock()
-	if wake {
-		c.wakeWriter()
-	}
+	c.enqueue(r)
 	return nil
 }
 
-// enqueueLocked queues a request and says whether the writer must be woken.
-func (c *Client) enqueueLocked(r *request) (wake bool) {
+// enqueue queues a request, sees to it that it is written, and unlocks.
+func (c *Client) enqueue(r *request) {
 	c.mu.outstanding++
 	r.phase = phaseQueued
 	c.mu.queue.push(r)
-	wake = c.mu.writerIdle
+	cn, idle := c.mu.conn, c.mu.writerIdle
+	alone := c.mu.outstanding == 1 && c.mu.answered <= 1
 	c.mu.writerIdle = false
-	return wake
+	c.mu.Unlock()
+	switch {
+	case idle && alone && cn.direct != nil:
+		cn.writeNow()
+	case idle:
+		cn.wake <- struct{}{}
+	}
 }
 
 // waitRoomLocked waits, unlocked, until a request may have been answered.
@@ -187,13 +191,6 @@ func (c *Client) answeredLocked(r *request) {
 	}
 	c.mu.outstanding--
 	c.wakeWaiterLocked()
-}
-
-func (c *Client) wakeWriter() {
-	select {
-	case c.wake <- struct{}{}:
-	default:
-	}
 }
 
 // abandon gives up on a request whose context has ended. It is false if the

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/vivarium-go/vivarium/internal/nowait"
 	"github.com/vivarium-go/vivarium/zk/internal/jute"
 )
 
@@ -39,13 +40,19 @@ type clientConn struct {
 	writing             atomic.Bool  // lastWrite's has not ended
 	pingDue             atomic.Bool
 
-	// the writer's
-	out []byte // to be written
-	xid int32
+	// Whose turn it is to write: the writer goroutine's, or that of a caller who
+	// found it idle, see writeNow.
+	wake   chan struct{} // a token: it is the writer's turn
+	direct nowait.Conn   // nil: it always is
+	out    []byte        // to be written
+	xid    int32
 
-	// the reader's
-	in   []byte
-	skip int // bytes of an oversize reply still to come
+	// Whose turn it is to read: the reader goroutine's, see deliver.
+	turn     atomic.Uint64 // number of the reader goroutine << 1 | it runs callbacks
+	watchdog *time.Timer
+	buf      []byte
+	in       []byte // of buf: not yet parsed
+	skip     int    // bytes of an oversize reply still to come
 
 	replied bool // a reply was among what was read last
 	items   []item
@@ -54,7 +61,9 @@ type clientConn struct {
 }
 
 func newClientConn(c *Client, nc net.Conn, server string) *clientConn {
-	return &clientConn{c: c, nc: nc, server: server, begun: time.Now(), stop: make(chan struct{})}
+	cn := &clientConn{c: c, nc: nc, server: server, begun: time.Now(), stop: make(chan struct{}), wake: make(chan struct{}, 1), buf: make([]byte, readBufferBytes)}
+	cn.direct, _ = nowait.New(nc)
+	return cn
 }
 
 // fail ends the connection. Only the first reason counts.
@@ -192,7 +201,7 @@ func (cn *clientConn) keep(ctx context.Context) {
 		}
 		if idle >= ping {
 			cn.pingDue.Store(true)
-			cn.c.wakeWriter()
+			cn.wakeIdle()
 			idle = 0
 		}
 		t.Reset(min(ping-idle, 2*third-unheard))
@@ -202,10 +211,9 @@ func (cn *clientConn) keep(ctx context.Context) {
 // write is the writer goroutine: it writes whatever is queued, in one go.
 func (cn *clientConn) write() error {
 	for {
-		cn.collect()
-		if len(cn.out) == 0 {
+		if !cn.collect() {
 			select {
-			case <-cn.c.wake:
+			case <-cn.wake:
 				gather()
 			case <-cn.stop:
 				return net.ErrClosed
@@ -218,23 +226,60 @@ func (cn *clientConn) write() error {
 			return fmt.Errorf("write: %w", err)
 		}
 		cn.writing.Store(false)
-		if cn.out = cn.out[:0]; cap(cn.out) > 16*writeBatchBytes {
-			cn.out = nil
-		}
+		cn.wrote(len(cn.out))
+	}
+}
+
+// wrote takes n bytes off the output.
+func (cn *clientConn) wrote(n int) {
+	if cn.out = cn.out[:copy(cn.out, cn.out[n:])]; cap(cn.out) > 16*writeBatchBytes && len(cn.out) == 0 {
+		cn.out = nil
+	}
+}
+
+// writeNow writes what is queued, on the goroutine of a caller whose turn it is:
+// it found the writer idle and so is spared waking it. What the connection does
+// not take without waiting, and what is queued meanwhile, is the writer's.
+func (cn *clientConn) writeNow() {
+	if !cn.collect() {
+		return
+	}
+	if n, err := cn.direct.WriteNow(cn.out); err == nil { // else the writer will hear of it
+		cn.wrote(n)
+	}
+	if len(cn.out) > 0 || cn.collect() {
+		cn.wake <- struct{}{}
+	}
+}
+
+// wakeIdle wakes the writer if it is idle; else it will look by itself.
+func (cn *clientConn) wakeIdle() {
+	c := cn.c
+	c.mu.Lock()
+	idle := c.mu.conn == cn && c.mu.writerIdle
+	if idle {
+		c.mu.writerIdle = false
+	}
+	c.mu.Unlock()
+	if idle {
+		cn.wake <- struct{}{}
 	}
 }
 
 var pingFrame = jute.EndFrame((&jute.RequestHeader{Xid: jute.XidPing, Op: jute.OpPing}).Append(jute.BeginFrame(nil)), 0)
 
-// collect moves requests from the queue to the output, and says that the writer
-// is idle if there are none.
-func (cn *clientConn) collect() {
+// collect moves requests from the queue to the output. If there is none it says
+// so, and whose turn it was has had it.
+func (cn *clientConn) collect() (more bool) {
 	c := cn.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.mu.conn != cn {
+		return false // it has ended
+	}
 	if cn.pingDue.Swap(false) {
 		cn.out = append(cn.out, pingFrame...)
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	for len(cn.out) < writeBatchBytes {
 		r := c.mu.queue.pop()
 		if r == nil {
@@ -252,45 +297,97 @@ func (cn *clientConn) collect() {
 		cn.out = append(cn.out, r.buf...)
 	}
 	c.mu.writerIdle = len(cn.out) == 0
+	return len(cn.out) > 0
 }
 
-// read is the reader goroutine.
-func (cn *clientConn) read() error {
-	buf := make([]byte, readBufferBytes)
+// read is the reader goroutine, or one that goes on in its place, see deliver.
+func (cn *clientConn) read(turn uint64) {
+	id := goroutineID()
 	for {
-		n, err := cn.nc.Read(buf[len(cn.in):])
+		n, err := cn.nc.Read(cn.buf[len(cn.in):])
+		if err != nil {
+			err = fmt.Errorf("read: %w", err)
+		}
 		if n > 0 {
-			cn.in = buf[:len(cn.in)+n]
+			cn.in = cn.buf[:len(cn.in)+n]
 			cn.replied = false
-			perr := cn.parse()
+			if perr := cn.parse(); perr != nil {
+				err = perr
+			}
 			if cn.replied || len(cn.in) > 0 || cn.skip > 0 {
 				cn.lastRead.Store(cn.age()) // whole events alone do not show that the server hears us
 			}
-			// What is left is moved to the front, and room made for the rest of it.
-			want := readBufferBytes
-			if len(cn.in) >= 4 {
-				frame := 4 + int(binary.BigEndian.Uint32(cn.in))
-				want = max(want, min(frame, 2*len(cn.in))) // memory grows with the bytes that have come
-			}
-			if want > len(buf) || want < len(buf)/4 {
-				buf = make([]byte, want)
-			}
-			cn.in = buf[:copy(buf, cn.in)]
-			if perr != nil {
-				return perr
+			cn.makeRoom()
+			if !cn.deliver(turn, id, err) {
+				return
 			}
 		}
 		if err != nil {
-			return fmt.Errorf("read: %w", err)
+			cn.fail(err)
+			cn.goroutines.Done()
+			return
 		}
 	}
 }
 
-// parse takes all whole frames from cn.in and delivers what they bring, in order.
+// makeRoom moves what is left to the front, and makes room for the rest of it.
+func (cn *clientConn) makeRoom() {
+	want := readBufferBytes
+	if len(cn.in) >= 4 {
+		frame := 4 + int(binary.BigEndian.Uint32(cn.in))
+		want = max(want, min(frame, 2*len(cn.in))) // memory grows with the bytes that have come
+	}
+	buf := cn.buf
+	if want > len(buf) || want < len(buf)/4 {
+		cn.buf = make([]byte, want)
+	}
+	cn.in = cn.buf[:copy(cn.buf, cn.in)]
+}
+
+// deliver passes on what was read. The reader runs callbacks itself if nobody
+// else does, which spares waking a goroutine for each. A callback may take long,
+// and may need the connection: then another goroutine goes on reading, and deliver
+// returns false when its own has nothing more to do.
+func (cn *clientConn) deliver(turn, id uint64, err error) bool {
+	d := cn.c.del
+	drain := d.put(cn.items, err == nil)
+	clear(cn.items)
+	cn.items = cn.items[:0]
+	if !drain {
+		return true
+	}
+	cn.turn.Store(turn | 1)
+	d.reader.Store(cn)
+	if cn.watchdog == nil {
+		cn.watchdog = time.AfterFunc(holdMax, func() {
+			d.release()
+			cn.leave()
+		})
+	} else {
+		cn.watchdog.Reset(holdMax)
+	}
+	d.drain(id)
+	if !cn.turn.CompareAndSwap(turn|1, turn) {
+		return false
+	}
+	cn.watchdog.Stop()
+	return true
+}
+
+// leave has another goroutine go on reading if the reader runs callbacks.
+func (cn *clientConn) leave() {
+	turn := cn.turn.Load()
+	if turn&1 == 1 && cn.turn.CompareAndSwap(turn, turn+1) {
+		go cn.read(turn + 1)
+	}
+}
+
+// parse takes all whole frames from cn.in; what they bring is in cn.items.
 func (cn *clientConn) parse() error {
 	c := cn.c
 	var err error
 	c.mu.Lock()
+	c.mu.answered = 0
 	for err == nil {
 		if cn.skip > 0 {
 			n := min(cn.skip, len(cn.in))
@@ -321,9 +418,6 @@ func (cn *clientConn) parse() error {
 		cn.in = cn.in[4+n:]
 	}
 	c.mu.Unlock()
-	c.del.add(cn.items) // in order: nobody else delivers while the reader runs
-	clear(cn.items)
-	cn.items = cn.items[:0]
 	return err
 }
 
@@ -380,6 +474,7 @@ func (cn *clientConn) answeredLocked(h jute.ReplyHeader) (*request, error) {
 		return nil, fmt.Errorf("malformed frame: a reply to request %d, which is not the oldest", h.Xid)
 	}
 	cn.c.mu.sent.pop()
+	cn.c.mu.answered++
 	cn.c.answeredLocked(r)
 	r.zxid = h.Zxid
 	return r, nil

@@ -26,9 +26,10 @@ type item struct {
 
 func (it *item) isEvent() bool { return it.r == nil }
 
-// delivery runs a client's callbacks, in order, on one goroutine. Its queue has no
-// bound: it never blocks the connection and never drops anything. What fills it
-// is armed by the program itself, one event for each one-shot watch.
+// delivery runs a client's callbacks, in order, on one goroutine at a time: its
+// own or, while it is idle, the reader of a connection, see clientConn.deliver. Its
+// queue has no bound: it never blocks the connection and never drops anything. What
+// fills it is armed by the program itself, one event for each one-shot watch.
 //
 // It is also what puts events before newer data. A reply that came behind an
 // event goes into the queue behind it, and so reaches its caller when the event's
@@ -38,7 +39,9 @@ type delivery struct {
 	c    *Client
 	wake chan struct{} // capacity 1
 	done chan struct{} // closed when the goroutine has returned, the first time
-	gid  atomic.Uint64 // the goroutine's id
+	gid  atomic.Uint64 // id of the goroutine that runs callbacks, or did last
+
+	reader atomic.Pointer[clientConn] // whose reader did last, if one did
 
 	endOnce sync.Once
 
@@ -50,7 +53,9 @@ type delivery struct {
 		held    int // synchronous requests in the queue
 		closed  bool
 		ended   bool        // the goroutine has returned
+		taken   bool        // somebody is in drain, or about to be
 		running bool        // an item was taken, and the next not asked for
+		slow    bool        // holdMax ago: nothing is held for it any more
 		timer   *time.Timer // fires when the oldest held request has waited for holdMax
 	}
 }
@@ -61,9 +66,13 @@ func newDelivery(c *Client) *delivery {
 
 // add passes on what one read of the connection, or one change of state, has
 // brought, in order. It does not block.
-func (d *delivery) add(items []item) {
+func (d *delivery) add(items []item) { d.put(items, false) }
+
+// put is add. A caller who would deliver them itself must call drain if put
+// returns true.
+func (d *delivery) put(items []item, would bool) (drain bool) {
 	if len(items) == 0 {
-		return
+		return false
 	}
 	d.mu.Lock()
 	queued := false
@@ -72,7 +81,7 @@ func (d *delivery) add(items []item) {
 		case it.isEvent():
 			d.mu.events++
 		case it.r.done != nil:
-		case d.mu.events == 0 || it.r.inCallback || d.mu.closed:
+		case d.mu.events == 0 || it.r.inCallback || d.mu.slow || d.mu.closed:
 			it.r.ready <- struct{}{}
 			continue
 		default:
@@ -85,15 +94,23 @@ func (d *delivery) add(items []item) {
 	if restart {
 		d.mu.ended = false
 	}
+	drain = queued && would && !d.mu.taken && !restart
+	d.mu.taken = d.mu.taken || drain
 	d.mu.Unlock()
 	switch {
 	case restart:
 		go d.run()
-	case queued:
-		select {
-		case d.wake <- struct{}{}:
-		default:
-		}
+	case queued && !drain:
+		d.wakeUp()
+	}
+	return drain
+}
+
+// wakeUp wakes the goroutine.
+func (d *delivery) wakeUp() {
+	select {
+	case d.wake <- struct{}{}:
+	default: // it will look
 	}
 }
 
@@ -109,10 +126,12 @@ func (d *delivery) holdLocked() {
 	}
 }
 
-// release gives all held requests to their callers.
+// release gives all held requests to their callers, and those that will come while
+// the same callback runs.
 func (d *delivery) release() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.mu.slow = d.mu.running
 	if d.mu.held == 0 {
 		return
 	}
@@ -129,19 +148,22 @@ func (d *delivery) release() {
 	d.mu.held = 0
 }
 
-// next takes the next item, and says whether there is one; ok is false when the
-// queue is empty for good.
-func (d *delivery) next() (it item, found, ok bool) {
+// next takes the next item. It is false when there is none: then somebody else may
+// drain.
+func (d *delivery) next() (it item, found bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.mu.running = d.mu.head < len(d.mu.queue)
+	d.mu.running, d.mu.slow = d.mu.head < len(d.mu.queue), false
 	if !d.mu.running {
 		d.mu.queue, d.mu.head = d.mu.queue[:0], 0
 		if cap(d.mu.queue) > 4096 {
 			d.mu.queue = nil
 		}
-		d.mu.ended = d.mu.closed
-		return item{}, false, !d.mu.closed
+		d.mu.taken = false
+		if d.mu.closed {
+			d.wakeUp()
+		}
+		return item{}, false
 	}
 	if d.mu.head >= 1024 && 2*d.mu.head >= len(d.mu.queue) { // it may never be empty
 		n := copy(d.mu.queue, d.mu.queue[d.mu.head:])
@@ -156,22 +178,46 @@ func (d *delivery) next() (it item, found, ok bool) {
 			d.mu.timer.Stop()
 		}
 	}
-	return it, true, true
+	return it, true
 }
 
 // run is the delivery goroutine. It ends when close has been called and the queue
 // is empty.
 func (d *delivery) run() {
 	defer d.endOnce.Do(func() { close(d.done) })
-	d.gid.Store(goroutineID())
+	id := goroutineID()
 	for {
-		it, found, ok := d.next()
-		switch {
-		case !ok:
+		drain, ended := d.begin()
+		if ended {
 			return
+		}
+		if drain {
+			d.drain(id)
+		}
+		<-d.wake
+	}
+}
+
+// begin says whether the goroutine is to drain the queue, or has ended.
+func (d *delivery) begin() (drain, ended bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.mu.taken {
+		return false, false
+	}
+	d.mu.taken = d.mu.head < len(d.mu.queue)
+	d.mu.ended = !d.mu.taken && d.mu.closed
+	return d.mu.taken, d.mu.ended
+}
+
+// drain delivers what is queued, on the goroutine id.
+func (d *delivery) drain(id uint64) {
+	d.gid.Store(id)
+	for {
+		it, found := d.next()
+		switch {
 		case !found:
-			<-d.wake
-			continue
+			return
 		case it.r != nil && it.r.done == nil:
 			it.r.ready <- struct{}{}
 		case it.r != nil:
@@ -203,10 +249,7 @@ func (d *delivery) close() {
 	d.mu.Lock()
 	d.mu.closed = true
 	d.mu.Unlock()
-	select {
-	case d.wake <- struct{}{}:
-	default:
-	}
+	d.wakeUp()
 }
 
 // busy says whether a callback may be running.
@@ -216,9 +259,17 @@ func (d *delivery) busy() bool {
 	return d.mu.running
 }
 
-// onIt says whether the caller is the delivery goroutine, which means that it is
-// a callback.
-func (d *delivery) onIt() bool { return goroutineID() == d.gid.Load() }
+// onIt says whether the caller is a callback. If so it is about to wait for an
+// answer, and does not keep the reader from reading it.
+func (d *delivery) onIt() bool {
+	if !d.busy() || goroutineID() != d.gid.Load() {
+		return false
+	}
+	if cn := d.reader.Load(); cn != nil {
+		cn.leave()
+	}
+	return true
+}
 
 // goroutineID is the number in "goroutine 17 [running]:". A callback is given no
 // context that would identify the calls it makes, and a call that waits for its

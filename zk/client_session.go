@@ -39,7 +39,9 @@ const (
 //	session   Connect; one; ends when the state is final or by Close, Abandon
 //	delivery  Connect; one; ends after the session goroutine, with its queue empty;
 //	          Go on a closed client starts it again to call done
-//	reader    session; one a connection; ends with the connection
+//	reader    session; one a connection; ends with the connection. When it runs
+//	          callbacks and one of them takes long, or waits for an answer, another
+//	          is started in its place, and it ends with the queue of delivery empty
 //	writer    session; one a connection; ends with the connection
 //	prober    session; one a read-only connection; ends with the connection
 //
@@ -52,7 +54,6 @@ func newClient(cfg ClientConfig) *Client {
 		log:   cfg.Logger,
 		ended: make(chan struct{}),
 		done:  make(chan struct{}),
-		wake:  make(chan struct{}, 1),
 	}
 	c.del = newDelivery(c)
 	c.requests.New = func() any { return &request{ready: make(chan struct{}, 1)} }
@@ -226,7 +227,8 @@ func (c *Client) dial(ctx context.Context, server string) (net.Conn, error) {
 // serve uses a connection until it breaks, and says why it did.
 func (c *Client) serve(ctx context.Context, cn *clientConn) error {
 	c.adopt(cn)
-	cn.goroutines.Go(func() { cn.fail(cn.read()) })
+	cn.goroutines.Add(1)
+	go cn.read(0)
 	cn.goroutines.Go(func() { cn.fail(cn.write()) })
 	if cn.readOnly {
 		cn.goroutines.Go(cn.probe)
@@ -342,11 +344,8 @@ func (c *Client) Close() error {
 	}
 	c.mu.refuse = ErrClosed
 	r.inCallback = true // never held back
-	wake := c.enqueueLocked(r)
-	c.mu.Unlock()
-	if wake {
-		c.wakeWriter()
-	}
+	c.enqueue(r)
+	c.del.onIt() // a callback lets others read
 	var err error
 	t := time.NewTimer(closeWait)
 	defer t.Stop()
@@ -377,6 +376,7 @@ func (c *Client) Abandon() {
 // waitEnded waits for the client's goroutines, but not for the callback that it
 // is called from, nor for one that does not return.
 func (c *Client) waitEnded() error {
+	callback := c.del.onIt()
 	t := time.NewTimer(2 * closeWait)
 	defer t.Stop()
 	select {
@@ -384,7 +384,7 @@ func (c *Client) waitEnded() error {
 	case <-t.C:
 		return nil
 	}
-	if c.del.onIt() {
+	if callback {
 		return nil
 	}
 	t.Reset(closeWait)

@@ -631,9 +631,11 @@ func FuzzClientBytes(f *testing.F) {
 		for _, op := range []Op{ExistsOp("/x"), GetOp("/x"), ChildrenOp("/x"), SetOp("/x", nil, 0)} {
 			r, err := c.newOpRequest(op)
 			require.NoError(t, err)
-			c.enqueueLocked(r)
+			c.mu.Lock()
+			c.enqueue(r)
 			requests = append(requests, r)
 		}
+		c.mu.conn = cn
 		cn.collect()
 		cn.in = b
 		for len(cn.in) > 0 {

@@ -276,6 +276,35 @@ func TestWatchTableFire(t *testing.T) {
 	require.Empty(t, table.remove(AnyWatches, "/a"))
 }
 
+// TestWatchCallbackStays has a callback that does not return while its connection
+// breaks: others are answered on the next one, and the callback is waited for.
+func TestWatchCallbackStays(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fakeServers) {
+		c, s := f.connect(ClientConfig{})
+		stay := make(chan struct{})
+		var order []string
+		watched(t, c, s, func(Event) {
+			<-stay
+			order = append(order, "first")
+		})
+		watched(t, c, s, func(Event) { order = append(order, "second") })
+		s.event(5, EventDataChanged, "/v")
+		synctest.Wait()
+		s.Close()
+		s = f.accept()
+		for range 2 { // the second reader runs no callbacks: the first is at it
+			got := async(func() error { _, err := c.Exists(t.Context(), "/x"); return err })
+			s.replyTo(s.expect(jute.OpExists), 6, &jute.Stat{})
+			require.NoError(t, got())
+		}
+		require.Empty(t, order)
+		close(stay)
+		synctest.Wait()
+		require.Equal(t, []string{"first", "second"}, order)
+		closeWith(c, s)
+	})
+}
+
 // TestDeliveryOrder passes items from several goroutines: each's come in order,
 // and none is lost.
 func TestDeliveryOrder(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/vivarium-go/vivarium/internal/nowait"
 	"github.com/vivarium-go/vivarium/zk/internal/jute"
 	"github.com/vivarium-go/vivarium/zk/internal/tree"
 	"github.com/vivarium-go/vivarium/zk/internal/zab"
@@ -73,11 +74,15 @@ type conn struct {
 	}
 	output struct {
 		sync.Mutex
-		cond   sync.Cond
-		buf    []byte
-		spare  []byte
-		closed bool
-		finish bool // close when buf is sent
+		cond    sync.Cond
+		direct  nowait.Conn // set by the writer; nil: only it writes
+		cheap   bool        // see nowait.New
+		writing bool        // somebody does
+		full    bool        // it did not take all: the writer goes on
+		buf     []byte
+		spare   []byte
+		closed  bool
+		finish  bool // close when buf is sent
 
 		paid    int   // of buf's capacity: its share, and what it has of Server.room
 		granted int64 // of Server.room, for a reply that lacked it
@@ -255,6 +260,7 @@ func (c *conn) append(frame []byte) {
 	c.wroteLocked()
 }
 
+// wroteLocked follows whatever was added to buf. Sending it is for flush.
 func (c *conn) wroteLocked() {
 	if len(c.output.buf) > c.s.cfg.OutputBytesMax {
 		c.cutOffLocked(errSlowClient)
@@ -262,7 +268,6 @@ func (c *conn) wroteLocked() {
 	if cap(c.output.buf) > c.output.paid {
 		c.payLocked(c.output.buf, false)
 	}
-	c.output.cond.Broadcast()
 }
 
 // cutOffLocked is close for who holds output.
@@ -290,8 +295,63 @@ func (c *conn) finishOutput() {
 	c.output.cond.Broadcast()
 }
 
+// flush sends what there is to send, as far as the connection takes it without
+// waiting; the rest is the writer's, and so is all of it where that is better:
+// system calls for more than a few requests at a time are made beside their work.
+// Whoever adds output flushes it once there is no more at hand, and before it
+// waits for anything.
+func (c *conn) flush(few bool) {
+	c.output.Lock()
+	defer c.output.Unlock()
+	o := &c.output
+	if len(o.buf) == 0 || o.writing {
+		return // nothing, or seen to by who writes
+	}
+	large := cap(o.buf) > outputShare
+	if o.direct == nil || !few && !o.cheap || large || o.full || o.finish || o.closed {
+		o.cond.Broadcast()
+		return
+	}
+	out, _ := c.takeLocked()
+	o.Unlock()
+	n, err := o.direct.WriteNow(out)
+	o.Lock()
+	if err != nil {
+		n = 0 // the writer will hear of it
+	}
+	c.gaveLocked(out, n)
+}
+
+// takeLocked takes all output, and with it what that has of Server.room. Who has
+// it is the only one to write, until gaveLocked.
+func (c *conn) takeLocked() (out []byte, taken int64) {
+	o := &c.output
+	out, taken = o.buf, int64(o.paid-outputShare)
+	o.buf, o.spare, o.paid = o.spare, nil, outputShare
+	o.writing, o.full = true, false
+	return out, taken
+}
+
+// gaveLocked ends a write that the connection took n bytes of.
+func (c *conn) gaveLocked(out []byte, n int) {
+	o := &c.output
+	o.writing = false
+	if n < len(out) && !o.closed {
+		o.buf, o.full = append(out[n:], o.buf...), true
+		c.wroteLocked()
+	} else if cap(out) <= outputKeepBytesMax {
+		o.spare = out[:0]
+	}
+	if len(o.buf) > 0 || o.finish {
+		o.cond.Broadcast()
+	}
+}
+
 // write is the writer's goroutine: one write for whatever there is.
 func (c *conn) write() {
+	c.output.Lock()
+	c.output.direct, c.output.cheap = nowait.New(c.net)
+	c.output.Unlock()
 	var deadline writeDeadline
 	for {
 		out, taken, ok := c.takeOutput()
@@ -308,34 +368,32 @@ func (c *conn) write() {
 			c.close(err)
 			return
 		}
-		if cap(out) <= outputKeepBytesMax {
-			c.output.Lock()
-			c.output.spare = out[:0]
-			c.output.Unlock()
-		}
+		c.output.Lock()
+		c.gaveLocked(out, len(out))
+		c.output.Unlock()
 	}
 }
 
-// takeOutput returns what there is to send, and how much of Server.room it has.
+// takeOutput waits for output that nobody else sends.
 func (c *conn) takeOutput() (out []byte, taken int64, ok bool) {
 	c.output.Lock()
 	defer c.output.Unlock()
-	for len(c.output.buf) == 0 && !c.output.finish && !c.output.closed {
-		c.output.cond.Wait()
-		c.output.Unlock()
+	o := &c.output
+	for !o.closed && (o.writing || len(o.buf) == 0 && !o.finish) {
+		o.cond.Wait()
+		o.Unlock()
 		gather()
-		c.output.Lock()
+		o.Lock()
 	}
-	if c.output.closed {
+	if o.closed {
 		return nil, 0, false
 	}
-	if len(c.output.buf) == 0 {
+	if len(o.buf) == 0 {
 		c.cutOffLocked(errSessionClosed)
 		return nil, 0, false
 	}
-	out, taken = c.output.buf, int64(c.output.paid-outputShare)
-	c.output.buf, c.output.spare, c.output.paid = c.output.spare, nil, outputShare
-	c.output.cond.Broadcast()
+	out, taken = c.takeLocked()
+	o.cond.Broadcast() // there is room
 	return out, taken, true
 }
 

@@ -31,6 +31,7 @@ type requestReader struct {
 	txn     tree.Txn
 	pending []event // writes that the loop has not been told of
 	tally   tally
+	taken   int // requests of what was read last
 }
 
 // serve reads and handles requests until the connection ends, as many at a time
@@ -47,12 +48,14 @@ func (q *requestReader) serve() error {
 				break
 			}
 			q.c.heard.Store(true)
+			q.taken++
 			if err := q.handle(frame); err != nil {
 				return err
 			}
 		}
 		q.tell()
 		q.flush()
+		q.taken = 0
 		q.c.waitForRoom()
 		if err := q.fill(); err != nil {
 			return err
@@ -107,13 +110,14 @@ func (q *requestReader) fill() error {
 	return err
 }
 
-// flush hands the writes decoded so far to the loop.
+// flush hands the writes decoded so far to the loop, and the client its answers.
 func (q *requestReader) flush() {
 	if len(q.pending) > 0 {
 		q.c.s.inbox.push(q.pending...)
 		clear(q.pending)
 		q.pending = q.pending[:0]
 	}
+	q.c.flush(q.taken <= fewAtATime)
 }
 
 // acquire takes a place for op among the server's outstanding requests, and one

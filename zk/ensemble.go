@@ -252,6 +252,9 @@ func (e *Ensemble) start(ctx context.Context, id int64) error {
 	}
 	killed := new(atomic.Bool)
 	cfg.killed = killed
+	if _, memory := fs.(*vfs.Mem); memory && e.diskHook == nil {
+		cfg.inMemory = true
+	}
 	cfg.FS = vfs.Inject(fs, func(op vfs.Op) error {
 		if e.diskHook != nil {
 			if err := e.diskHook(id, op); err != nil {

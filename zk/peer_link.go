@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/vivarium-go/vivarium/internal/nowait"
 	"github.com/vivarium-go/vivarium/zk/internal/zab"
 )
 
@@ -50,8 +51,12 @@ type link struct {
 		broken    bool // the queue overflowed: start over
 		closed    bool
 		conn      net.Conn
+		direct    nowait.Conn // conn; nil: only run's goroutine writes
+		cheap     bool        // see nowait.New
+		writing   bool        // somebody does
+		full      bool        // it did not take all: run's goroutine goes on
+		spare     []byte      // a buffer that was sent, for reuse
 	}
-	spare    []byte // a drained buffer, for reuse
 	deadline writeDeadline
 }
 
@@ -74,8 +79,8 @@ func newLink(s *Server, spec ServerSpec) *link {
 	return l
 }
 
-// send queues what add appends to the frames that wait, and wakes the sender.
-// Without a connection it keeps what is early, that is, may arrive late.
+// send queues what add appends to the frames that wait for flush. Without a
+// connection it keeps what is early, that is, may arrive late.
 func (l *link) send(early bool, snapshot *snapshotHandle, add func(dst []byte) []byte) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -86,8 +91,8 @@ func (l *link) send(early bool, snapshot *snapshotHandle, add func(dst []byte) [
 	}
 	n := len(l.mu.queue)
 	if n == 0 || l.mu.queue[n-1].snapshot != nil {
-		l.mu.queue = append(l.mu.queue, outgoing{frames: l.spare[:0]})
-		l.spare = nil
+		l.mu.queue = append(l.mu.queue, outgoing{frames: l.mu.spare[:0]})
+		l.mu.spare = nil
 		n++
 	}
 	tail := &l.mu.queue[n-1]
@@ -101,8 +106,57 @@ func (l *link) send(early bool, snapshot *snapshotHandle, add func(dst []byte) [
 		if l.mu.conn != nil {
 			_ = l.mu.conn.Close()
 		}
+		l.mu.cond.Broadcast()
 	}
-	l.mu.cond.Broadcast()
+}
+
+// flush sends what is queued, as far as the connection takes it without waiting;
+// the rest is for run's goroutine, and so is all of it where that is better, see
+// conn.flush. Whoever sends flushes when there is no more at hand.
+func (l *link) flush(few bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.mu.queue) == 0 || l.mu.writing {
+		return // nothing, or seen to by who writes
+	}
+	if l.mu.direct == nil || !few && !l.mu.cheap || l.mu.full || l.mu.broken || len(l.mu.queue) > 1 || l.mu.queue[0].snapshot != nil {
+		l.mu.cond.Broadcast()
+		return
+	}
+	out := l.mu.queue[0].frames
+	l.mu.queue, l.mu.bytes, l.mu.writing = l.mu.queue[:0], 0, true
+	direct := l.mu.direct
+	l.mu.Unlock()
+	n, err := direct.WriteNow(out)
+	if err != nil {
+		n = 0 // run's goroutine will hear of it
+	}
+	l.mu.Lock()
+	if l.mu.direct != direct {
+		return // it has ended, and with it what it had not taken
+	}
+	if n > 0 {
+		l.mu.moved = time.Now()
+	}
+	l.gaveLocked(out, n)
+}
+
+// gaveLocked ends a write that the connection took n bytes of.
+func (l *link) gaveLocked(frames []byte, n int) {
+	l.mu.writing = false
+	if n < len(frames) {
+		l.mu.full = true
+		l.mu.bytes += len(frames) - n
+		if len(l.mu.queue) == 0 {
+			l.mu.queue = append(l.mu.queue, outgoing{})
+		}
+		l.mu.queue[0].frames = append(frames[n:], l.mu.queue[0].frames...)
+	} else if cap(frames) <= peerKeepBytesMax {
+		l.mu.spare = frames[:0]
+	}
+	if len(l.mu.queue) > 0 {
+		l.mu.cond.Broadcast()
+	}
 }
 
 // overflows says whether a peer has too much to read. One that goes on reading may
@@ -185,6 +239,7 @@ func (l *link) dial(ctx context.Context) (net.Conn, error) {
 		return nil, net.ErrClosed
 	}
 	l.mu.connected, l.mu.broken, l.mu.conn, l.mu.moved = true, false, conn, time.Now()
+	l.mu.direct, l.mu.cheap = nowait.New(conn)
 	l.deadline = writeDeadline{}
 	return conn, nil
 }
@@ -204,18 +259,16 @@ func (l *link) drain(conn net.Conn) error {
 				return err
 			}
 		}
-		if len(batch) == 1 && cap(batch[0].frames) <= peerKeepBytesMax {
-			l.mu.Lock()
-			l.spare = batch[0].frames
-			l.mu.Unlock()
-		}
+		l.mu.Lock()
+		l.gaveLocked(batch[0].frames, len(batch[0].frames))
+		l.mu.Unlock()
 	}
 }
 
 func (l *link) take() (batch []outgoing, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for len(l.mu.queue) == 0 && !l.mu.broken && !l.mu.closed {
+	for !l.mu.broken && !l.mu.closed && (l.mu.writing || len(l.mu.queue) == 0) {
 		l.mu.cond.Wait()
 		l.mu.Unlock()
 		gather()
@@ -225,6 +278,7 @@ func (l *link) take() (batch []outgoing, ok bool) {
 		return nil, false
 	}
 	batch, l.mu.queue, l.mu.bytes = l.mu.queue, nil, 0
+	l.mu.writing, l.mu.full = true, false
 	return batch, true
 }
 
@@ -279,6 +333,7 @@ func (l *link) disconnect() {
 		o.snapshot.release()
 	}
 	l.mu.queue, l.mu.bytes, l.mu.connected, l.mu.conn = nil, 0, false, nil
+	l.mu.direct, l.mu.writing, l.mu.full = nil, false, false
 }
 
 func (l *link) close() {

@@ -14,6 +14,7 @@ type batch struct {
 	events []tree.Event
 	frames []byte // replies to this server's clients, one after the other
 	done   []completion
+	told   []*conn // that events were queued at; some more than once
 	closed []int64 // sessions that ended
 	moved  []int64 // sessions that went to another server
 	zxid   zab.Zxid
@@ -36,11 +37,12 @@ const batchFramesKeepMax = 1 << 20
 func (b *batch) reset() {
 	clear(b.events)
 	clear(b.done)
+	clear(b.told)
 	if cap(b.frames) > batchFramesKeepMax {
 		b.frames = nil
 	}
 	b.events, b.frames, b.done, b.closed, b.zxid = b.events[:0], b.frames[:0], b.done[:0], b.closed[:0], 0
-	b.moved = b.moved[:0]
+	b.moved, b.told = b.moved[:0], b.told[:0]
 }
 
 // apply applies committed entries and publishes them in batches (R4): a batch
@@ -165,6 +167,7 @@ func (s *Server) publish() {
 		}
 		c.conn.complete(c.op, b.frames[c.from:c.to], now)
 	}
+	b.flush()
 	for _, session := range b.closed {
 		s.endSession(session, errSessionClosed)
 	}
@@ -172,6 +175,19 @@ func (s *Server) publish() {
 		s.endSession(session, errSessionMoved)
 	}
 	b.reset()
+}
+
+// flush sends clients what the batch has for them.
+func (b *batch) flush() {
+	few := len(b.done)+len(b.told) <= fewAtATime
+	for i := range b.done {
+		if c := b.done[i].conn; c != nil {
+			c.flush(few)
+		}
+	}
+	for _, c := range b.told {
+		c.flush(few)
+	}
 }
 
 // notify queues an event at every connection that watches for it and may read
@@ -185,6 +201,7 @@ func (s *Server) notify(e *tree.Event) {
 			continue
 		}
 		c.notify(e)
+		s.batch.told = append(s.batch.told, c)
 	}
 }
 

@@ -176,6 +176,8 @@ type Config struct {
 
 	counterMax uint32 // see zab.Config; 0: all that a zxid holds
 
+	inMemory bool // writes to FS take no time to speak of: no goroutine is woken for them
+
 	killed *atomic.Bool // what is written from now on is not on the disk that a restart finds; may be nil
 
 	// AllowInsecure permits addresses that other machines reach, without TLS.
@@ -257,6 +259,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.FS == nil {
 		c.FS = vfs.NewMem()
+	}
+	if _, memory := c.FS.(*vfs.Mem); memory {
+		c.inMemory = true
 	}
 	if c.DataDir == "" {
 		c.DataDir = "zk-" + strconv.FormatInt(c.ID, 10)

@@ -18,21 +18,28 @@ type diskWrite struct {
 // order in which the protocol wants them. It ends when its channel is closed.
 func (s *Server) writeDisk() {
 	for w := range s.disk {
-		began := time.Now()
-		err := s.persist(w.write)
-		s.stats.synced(w.write, time.Since(began))
-		if err == nil && s.cfg.killed != nil && s.cfg.killed.Load() {
-			err = errKilled // it may have come after the disk was cloned
-		}
-		if err != nil {
-			err = fmt.Errorf("zk: write %v: %w", w.write.Kind, err)
-		} else {
-			for i := range w.afterSync {
-				s.sendZab(&w.afterSync[i])
-			}
-		}
-		s.inbox.push(event{kind: eventPersisted, write: w.write.ID, err: err})
+		e := s.makeDurable(w)
+		s.flushLinks(true)
+		s.inbox.push(e)
 	}
+}
+
+// makeDurable does one write and queues what may leave once it is durable.
+func (s *Server) makeDurable(w diskWrite) event {
+	began := time.Now()
+	err := s.persist(w.write)
+	s.stats.synced(w.write, time.Since(began))
+	if err == nil && s.cfg.killed != nil && s.cfg.killed.Load() {
+		err = errKilled // it may have come after the disk was cloned
+	}
+	if err != nil {
+		err = fmt.Errorf("zk: write %v: %w", w.write.Kind, err)
+	} else {
+		for i := range w.afterSync {
+			s.sendZab(&w.afterSync[i])
+		}
+	}
+	return event{kind: eventPersisted, write: w.write.ID, err: err}
 }
 
 func (s *Server) persist(w *zab.Write) error {

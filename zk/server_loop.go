@@ -71,6 +71,11 @@ func (m *mailbox) take(empty []event) []event {
 // and the first of a batch loses the time that the others need to ask.
 func gather() { runtime.Gosched() }
 
+// fewAtATime is how many requests do not fill a batch: what they make is sent by
+// who made it, by a system call if it must be. More are better sent by a goroutine
+// that is woken for it, and until it runs there may be more still.
+const fewAtATime = 2
+
 // eventsKeepMax bounds what a flood leaves behind in the mailbox, and
 // sweepPerTick the old versions that an idle server's tree gives up at a time.
 const (
@@ -86,6 +91,7 @@ func (s *Server) loop() {
 	var events []event
 	s.drain()
 	for {
+		few := true
 		select {
 		case <-s.ctx.Done():
 			return
@@ -97,12 +103,21 @@ func (s *Server) loop() {
 			for i := range events {
 				s.onEvent(&events[i])
 			}
+			few = len(events) <= fewAtATime
 			clear(events)
 			if cap(events) > eventsKeepMax {
 				events = nil
 			}
 		}
 		s.drain()
+		s.flushLinks(few)
+	}
+}
+
+// flushLinks sends what is for peers.
+func (s *Server) flushLinks(few bool) {
+	for _, l := range *s.links.Load() {
+		l.flush(few)
 	}
 }
 
@@ -142,7 +157,9 @@ func (s *Server) drain() {
 		}
 		if rd.Persist != nil {
 			s.writing = rd.Persist
-			s.disk <- diskWrite{write: rd.Persist, afterSync: rd.AfterSync}
+			if !s.cfg.inMemory {
+				s.disk <- diskWrite{write: rd.Persist, afterSync: rd.AfterSync}
+			}
 		}
 		s.apply(rd.Committed)
 		for _, b := range rd.Barriers {
@@ -159,6 +176,10 @@ func (s *Server) drain() {
 			s.onRole(rd.Role)
 		}
 		s.proveMembership()
+		if rd.Persist != nil && s.cfg.inMemory {
+			e := s.makeDurable(diskWrite{write: rd.Persist, afterSync: rd.AfterSync})
+			s.onPersisted(&e)
+		}
 	}
 }
 

@@ -38,6 +38,10 @@ func (c *conn) Write(p []byte) (int, error) {
 	return n, err
 }
 
+// WriteNow is Write without waiting: it writes as much as there is room for. Where
+// a Write would fail it writes nothing, and leaves it to a Write to say why.
+func (c *conn) WriteNow(p []byte) (int, error) { return c.out.writeNow(p), nil }
+
 // Close lets the peer read what was written, then io.EOF.
 func (c *conn) Close() error {
 	c.closing.Lock()

@@ -227,6 +227,19 @@ func (h *half) fill(p []byte) (written int, hit func(), err error) {
 	}
 }
 
+func (h *half) writeNow(p []byte) int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.writing || h.cutLeft >= 0 || h.writeErrorLocked() != nil {
+		return 0
+	}
+	n := min(len(p), ringMax-h.n)
+	if n > 0 {
+		h.putLocked(p[:n])
+	}
+	return n
+}
+
 func (h *half) writeErrorLocked() error {
 	switch {
 	case h.finished:

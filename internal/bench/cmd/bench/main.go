@@ -12,6 +12,7 @@ import (
 	"os/signal"
 	"regexp"
 	"runtime"
+	"slices"
 	"time"
 
 	"github.com/vivarium-go/vivarium/internal/bench"
@@ -26,6 +27,7 @@ func main() {
 
 func run() error {
 	rows := flag.String("rows", "", "regular expression: which rows, by name; empty: all")
+	subjects := flag.String("subjects", "", "regular expression: which subjects, by name; empty: all")
 	list := flag.Bool("list", false, "list the rows and end")
 	dur := flag.Duration("dur", time.Second, "length of one repetition")
 	reps := flag.Int("reps", 3, "repetitions")
@@ -39,6 +41,10 @@ func run() error {
 	verbose := flag.Bool("v", false, "a line for each repetition, on standard error")
 	flag.Parse()
 	which, err := regexp.Compile(*rows)
+	if err != nil {
+		return err
+	}
+	who, err := regexp.Compile(*subjects)
 	if err != nil {
 		return err
 	}
@@ -57,14 +63,15 @@ func run() error {
 	if *verbose {
 		opt.Progress = os.Stderr
 	}
-	return table(ctx, os.Stdout, which, *list, env, opt)
+	return table(ctx, os.Stdout, which, who, *list, env, opt)
 }
 
-func table(ctx context.Context, w io.Writer, which *regexp.Regexp, list bool, env *bench.Env, opt bench.Options) error {
+func table(ctx context.Context, w io.Writer, which, who *regexp.Regexp, list bool, env *bench.Env, opt bench.Options) error {
 	var failed []error
 	meter := bench.NewMeter()
 	for i, row := range bench.Rows() {
-		if !which.MatchString(row.Name) {
+		row.Subjects = slices.DeleteFunc(row.Subjects, func(s bench.Subject) bool { return !who.MatchString(s.Name) })
+		if !which.MatchString(row.Name) || len(row.Subjects) == 0 {
 			continue
 		}
 		if list {

@@ -1,0 +1,7 @@
+//go:build !unix
+
+package nowait
+
+import "net"
+
+func newSocket(*net.TCPConn) Conn { return nil }
