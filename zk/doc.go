@@ -49,5 +49,17 @@
 // Those of the protocol are constants of type [Error], to be tested with
 // errors.Is; a call's error is an [*OpError] that names operation and path.
 //
+// # Coming from go-zookeeper or Curator
+//
+// Every call takes a context, and none returns a channel. GetW, ExistsW and
+// ChildrenW are [Client.Get], [Client.Exists] and [Client.Children] with the option
+// [Watch]; AddWatch is [Client.AddWatch]. Exists of what is not there is ErrNoNode,
+// not false. The session's events are ClientConfig.OnState and [Client.WatchState]:
+// [StateConnecting] is Curator's SUSPENDED, [StateExpired] its LOST. A client is
+// one session and ends with it ([Client.Done]); recipes.RunSessions starts over.
+// Curator's inBackground is [Client.Go], its transactions are [Client.Multi], its
+// recipes are in package recipes, on the same znodes where it has them. There is
+// no retry policy: what was not sent is sent, what may have been executed says so.
+//
 // DESIGN.md in this directory is for those who change this package.
 package zk

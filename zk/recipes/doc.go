@@ -11,6 +11,20 @@
 // ends, the call ends, and whatever it had put into the tree is taken out, in the
 // background if need be, for as long as the client lives.
 //
+// # What the textbook does with a coordination service
+//
+// Each has an Example:
+//
+//   - naming: "Naming"; names and numbers are what the client alone gives
+//   - configuration: [ConfigWatch], or [Cache] for a tree of it
+//   - group membership, servers going up and down: [Membership], "UpAndDown"
+//   - discovery and soft load balancing: [Registry], [Service.Pick]
+//   - locks, leaders, phases: [Mutex], [RWMutex], [Semaphore], [Election],
+//     [Barrier], [DoubleBarrier]
+//   - work to share out: [Queue], [PriorityQueue], [DelayQueue], [Counter]
+//   - one's own mark, kept up: [PersistentEphemeral]
+//   - starting over when a session has expired: [RunSessions]
+//
 // # What is held can be lost
 //
 // A lock is not a mutex: its holder can lose it without doing anything, because
