@@ -229,6 +229,9 @@ func (c *Client) EnsurePath(ctx context.Context, path string, acl ...ACL) error 
 // ensure is EnsurePath for a path of the server. The znode itself comes first:
 // mostly it is all that is missing, and a client may have permissions there only.
 func (c *Client) ensure(ctx context.Context, full, path string, acl []ACL) error {
+	if full == "/" {
+		return nil // it is always there
+	}
 	err := c.createAt(ctx, full, path, acl)
 	if errors.Is(err, ErrNoNode) {
 		if err := c.ensure(ctx, ParentPath(full), path, acl); err != nil {

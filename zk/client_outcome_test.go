@@ -135,6 +135,7 @@ func TestEnsurePathWithoutPermissionAbove(t *testing.T) {
 	require.NoError(t, c.EnsurePath(t.Context(), "/app/x/y/z"))
 	require.NoError(t, c.EnsurePath(t.Context(), "/app/x/y/z"))
 	require.NoError(t, c.EnsurePath(t.Context(), "/app"))
+	require.NoError(t, c.EnsurePath(t.Context(), "/"))
 	require.ErrorIs(t, c.EnsurePath(t.Context(), "/other"), ErrNoAuth)
 	require.ErrorIs(t, c.EnsurePath(t.Context(), "/other/x"), ErrNoAuth)
 }

@@ -14,8 +14,10 @@
 //
 // [StartServer] starts one server from a [Config]: its id, the ensemble, where
 // clients are heard, a data directory. Networks and disks are what the Config
-// says: TCP or memory, a directory or none. [Server.Ready] waits for a leader;
-// [Server.Health] says at any time whether clients are served, and if not, why.
+// says: TCP or memory, a directory or none; a [Network] may be the host program's
+// own, and another one for peers and for each place where clients are heard.
+// [Server.Ready] waits for a leader; [Server.Health] says at any time whether
+// clients are served, and if not, why.
 //
 // Clients are who the network says (ip), their certificate ([Endpoint].TLS, scheme
 // x509), a password (digest) or a scheme of one's own ([AuthScheme]). There is no
