@@ -94,8 +94,11 @@ func splitColons(s string) ([]string, error) {
 	return append([]string{host}, strings.Split(strings.TrimPrefix(rest, ":"), ":")...), nil
 }
 
+// hostForbidden is what would end a host in the text of a configuration.
+const hostForbidden = " \t\r\n,;|[]"
+
 func peerAddress(host, peer, election string) (PeerAddress, error) {
-	if host == "" || strings.ContainsAny(host, " \t\n") {
+	if host == "" || strings.ContainsAny(host, hostForbidden) {
 		return PeerAddress{}, fmt.Errorf("host %q", host)
 	}
 	if err := errors.Join(checkPort(peer), checkPort(election)); err != nil {
@@ -120,7 +123,7 @@ func parseClientAddress(s string) (string, error) {
 			return "", fmt.Errorf("client address %q: %w", s, err)
 		}
 	}
-	if strings.ContainsAny(host, " \t\n;|") {
+	if strings.ContainsAny(host, hostForbidden) {
 		return "", fmt.Errorf("client address %q", s)
 	}
 	if err := checkPort(port); err != nil {

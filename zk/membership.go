@@ -62,8 +62,8 @@ func ParseMembership(text string) (Membership, error) {
 func (m *Membership) parseLine(key, value string, groups, weights map[int64]int64) error {
 	kind, number, _ := strings.Cut(key, ".")
 	if key == "version" {
-		v, err := strconv.ParseInt(value, 16, 64)
-		m.Version = v
+		v, err := strconv.ParseUint(value, 16, 64) // epochs have all of 32 bits
+		m.Version = int64(v)
 		return err
 	}
 	id, err := strconv.ParseInt(number, 10, 64)
@@ -76,6 +76,9 @@ func (m *Membership) parseLine(key, value string, groups, weights map[int64]int6
 		m.Servers = append(m.Servers, spec)
 		return err
 	case "group":
+		if id < 1 {
+			return errGroupNumber // 0 is none
+		}
 		for member := range strings.SplitSeq(value, ":") {
 			sid, err := strconv.ParseInt(strings.TrimSpace(member), 10, 64)
 			if err != nil {
@@ -94,6 +97,8 @@ func (m *Membership) parseLine(key, value string, groups, weights map[int64]int6
 	}
 	return errors.New("unknown key")
 }
+
+var errGroupNumber = errors.New("the number of a group is not positive")
 
 // zab returns the configuration as the protocol knows it.
 func (m *Membership) zab() *zab.Membership {

@@ -28,7 +28,7 @@ func TestParseMembershipRefuses(t *testing.T) {
 	for _, text := range []string{
 		"", "nonsense", "server.1", "server.x=a:1:2", "server.0=a:1:2", "server.1=a:1:2\nserver.1=a:1:2", "server.1=a:1",
 		"server.1=a:1:2:observer", "server.1=a:1:2\nversion=xyz", "server.1=a:1:2\ngroup.1=1:1", "server.1=a:1:2\ngroup.1=x",
-		"server.1=a:1:2\ngroup.1=1\nweight.1=-1", "server.1=a:1:2\ncolour.1=red", strings.Repeat("#", membershipBytesMax+1),
+		"server.1=a:1:2\ngroup.1=1\nweight.1=-1", "server.1=a:1:2\ncolour.1=red", "server.1=a:1:2\ngroup.0=1", "server.1=a[b:1:2", "server.1=a:1:2;b]:3", strings.Repeat("#", membershipBytesMax+1),
 	} {
 		_, err := ParseMembership(text)
 		require.Error(t, err, "%.50q", text)
