@@ -6,6 +6,7 @@
 //	initialize      the bootstrap mark (ruling R3): this directory is empty because the ensemble is new, not because a disk was lost
 //	epochs          accepted and current epoch, and the voter mark of R3
 //	snapshot.<zxid> an exact snapshot: the tree at that zxid, sixteen hex digits
+//	base.<zxid>     empty: log/ was made, and holds all behind that zxid, so that a lost log or snapshot is noticed
 //	log/            a wal of entries, keyed by zxid
 //
 // Each durable write is one call, returns when it is durable, and leaves the

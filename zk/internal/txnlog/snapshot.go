@@ -17,25 +17,27 @@ import (
 
 const readOnly = os.O_RDONLY
 
-func (s *Store) snapshotPath(z zab.Zxid) string {
-	return s.path(fmt.Sprintf("%s%016x", snapshotPrefix, uint64(z)))
+func (s *Store) snapshotPath(z zab.Zxid) string { return s.zxidPath(snapshotPrefix, z) }
+
+func (s *Store) zxidPath(prefix string, z zab.Zxid) string {
+	return s.path(fmt.Sprintf("%s%016x", prefix, uint64(z)))
 }
 
-// snapshots lists the zxids of the snapshots that are there, oldest first.
-func (s *Store) snapshots() ([]zab.Zxid, error) {
+// named lists the zxids in the names of the files that begin with prefix, oldest first.
+func (s *Store) named(prefix string) ([]zab.Zxid, error) {
 	names, err := s.cfg.FS.ReadDir(s.cfg.Dir)
 	if err != nil {
 		return nil, err
 	}
 	var zs []zab.Zxid
 	for _, n := range names {
-		digits, ok := strings.CutPrefix(n, snapshotPrefix)
+		digits, ok := strings.CutPrefix(n, prefix)
 		if !ok || strings.HasSuffix(n, temporary) {
 			continue
 		}
 		z, err := strconv.ParseUint(digits, 16, 63)
 		if err != nil {
-			return nil, fmt.Errorf("%s: not a snapshot's name", s.path(n))
+			return nil, fmt.Errorf("%s: not a zxid in its name", s.path(n))
 		}
 		zs = append(zs, zab.Zxid(z))
 	}
@@ -87,6 +89,9 @@ func (s *Store) InstallSnapshot(truncate, z zab.Zxid, write func(io.Writer) erro
 	if err := s.SaveSnapshot(z, write); err != nil {
 		return err
 	}
+	if err := s.rebase(z); err != nil {
+		return err
+	}
 	return s.log.Reset(uint64(z) + 1)
 }
 
@@ -94,7 +99,7 @@ func (s *Store) InstallSnapshot(truncate, z zab.Zxid, write func(io.Writer) erro
 // oldest of them on; keep is at least one. What cannot be read does not count, and
 // stays if it is newer. It removes nothing while there are not so many.
 func (s *Store) Purge(keep int) error {
-	zs, err := s.snapshots()
+	zs, err := s.named(snapshotPrefix)
 	if err != nil || len(zs) <= keep {
 		return err
 	}
@@ -107,6 +112,9 @@ func (s *Store) Purge(keep int) error {
 		if oldest == 0 {
 			return nil // all are needed, or too few are any good
 		}
+	}
+	if err := s.rebase(zs[oldest]); err != nil {
+		return err
 	}
 	for _, z := range zs[:oldest] {
 		if err := s.remove(s.snapshotPath(z)); err != nil {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -25,6 +26,7 @@ const (
 	initializeFile = "initialize"
 	epochsFile     = "epochs"
 	snapshotPrefix = "snapshot."
+	basePrefix     = "base."
 	temporary      = ".tmp"
 	logDir         = "log"
 
@@ -112,15 +114,60 @@ func Open(cfg Config) (s *Store, rec zab.Recovered, err error) {
 	if rec, err = s.recoverEpochs(); err != nil {
 		return s, rec, err
 	}
-	s.log, err = wal.Open(filepath.Join(cmp.Or(cfg.LogDir, cfg.Dir), logDir), wal.Config{FS: cfg.FS, Logger: cfg.Logger, NoLock: true})
+	bases, err := s.named(basePrefix)
 	if err != nil {
 		return s, rec, err
 	}
-	if rec.Snapshot, err = s.restore(); err != nil {
+	if err := s.openLog(len(bases) > 0); err != nil {
 		return s, rec, err
+	}
+	if rec.Snapshot, err = s.restore(bases); err != nil {
+		return s, rec, err
+	}
+	if len(bases) == 0 {
+		if err := s.rebase(rec.Snapshot); err != nil {
+			return s, rec, err
+		}
 	}
 	rec.Entries, err = s.entriesAbove(rec.Snapshot)
 	return s, rec, err
+}
+
+// openLog opens the log, which must be there if it ever was: without it the server
+// would have forgotten what it acknowledged, and vote (R3).
+func (s *Store) openLog(was bool) (err error) {
+	dir := filepath.Join(cmp.Or(s.cfg.LogDir, s.cfg.Dir), logDir)
+	if _, err := s.cfg.FS.ReadDir(dir); was && errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s: the log is missing", dir)
+	}
+	if err := vfs.MakeDir(s.cfg.FS, dir); err != nil {
+		return err
+	}
+	s.log, err = wal.Open(dir, wal.Config{FS: s.cfg.FS, Logger: s.cfg.Logger, NoLock: true})
+	return err
+}
+
+// rebase notes, before the log gives up what it holds up to z, that history goes on
+// from no older snapshot. That a note is there says that there is a log. The newest
+// counts, so that several may be written at a time.
+func (s *Store) rebase(z zab.Zxid) error {
+	olds, err := s.named(basePrefix)
+	if err != nil {
+		return err
+	}
+	f, err := s.cfg.FS.OpenFile(s.zxidPath(basePrefix, z), os.O_CREATE|os.O_RDWR, 0o600)
+	if err == nil {
+		err = f.Close()
+	}
+	if err == nil {
+		err = s.cfg.FS.SyncDir(s.cfg.Dir)
+	}
+	for _, old := range olds {
+		if err == nil && old < z {
+			err = s.remove(s.zxidPath(basePrefix, old))
+		}
+	}
+	return err
 }
 
 func (s *Store) path(name string) string { return filepath.Join(s.cfg.Dir, name) }
@@ -162,8 +209,8 @@ func (s *Store) recoverEpochs() (rec zab.Recovered, err error) {
 
 // restore loads the newest snapshot that can be read. An older one serves only
 // if the log reaches back to it: history must not have a hole.
-func (s *Store) restore() (zab.Zxid, error) {
-	zs, err := s.snapshots()
+func (s *Store) restore(bases []zab.Zxid) (zab.Zxid, error) {
+	zs, err := s.named(snapshotPrefix)
 	if err != nil {
 		return 0, err
 	}
@@ -172,25 +219,29 @@ func (s *Store) restore() (zab.Zxid, error) {
 		err := s.read(z, s.cfg.Restore)
 		if err == nil {
 			s.noteValid(z, true)
-			return z, s.covers(z, failed)
+			return z, s.covers(z, bases, failed)
 		}
 		failed = errors.Join(failed, err)
 		s.cfg.Logger.Error("snapshot unreadable", "zxid", z, "err", err)
 	}
-	return 0, s.covers(0, failed)
+	return 0, s.covers(0, bases, failed)
 }
 
-// covers checks that the log continues where a snapshot ends, which is certain
-// unless a newer one could not be read.
-func (s *Store) covers(z zab.Zxid, failed error) error {
-	if failed == nil {
-		return nil
+// covers checks that the log continues where a snapshot ends: it does from its base
+// on, and from wherever it still holds an entry up to there. Newer snapshots may have
+// failed, or be gone.
+func (s *Store) covers(z zab.Zxid, bases []zab.Zxid, failed error) error {
+	base, based := zab.Zxid(0), len(bases) > 0
+	if based {
+		base = bases[len(bases)-1]
 	}
 	first, ok := s.log.First()
-	if ok && zab.Zxid(first) <= z || z == 0 && ok && zab.Zxid(first).Counter() == 1 && zab.Zxid(first).Epoch() <= 1 {
+	reaches := ok && (zab.Zxid(first) <= z || z == 0 && zab.Zxid(first) == zab.MakeZxid(1, 1))
+	if reaches || based && z >= base || !based && failed == nil {
 		return nil
 	}
-	return fmt.Errorf("%s: no readable snapshot that the log continues: %w", s.cfg.Dir, failed)
+	err := fmt.Errorf("%s: no readable snapshot that the log continues, which begins behind %v", s.cfg.Dir, base)
+	return errors.Join(err, failed)
 }
 
 func (s *Store) read(z zab.Zxid, into func(z zab.Zxid, r io.Reader) error) error {

@@ -117,6 +117,61 @@ func TestDamagedSnapshot(t *testing.T) {
 	}
 }
 
+// The newest snapshot is gone, file and all, and the log goes on from it: the store
+// refuses to open, be there an older one or none. History has no hole (Z22).
+func TestSnapshotIsGone(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		leave func(*opened) error // the log begins behind (1,9), or it is empty
+	}{
+		{"installed", func(o *opened) error {
+			return o.InstallSnapshot(zab.MakeZxid(1, 9), zab.MakeZxid(1, 12), text(zab.MakeZxid(1, 12)))
+		}},
+		{"installed, and a new epoch", func(o *opened) error {
+			err := o.InstallSnapshot(zab.MakeZxid(1, 9), zab.MakeZxid(1, 12), text(zab.MakeZxid(1, 12)))
+			return errors.Join(err, o.Append(entries(2, 1, 3)))
+		}},
+	} {
+		for _, older := range []bool{false, true} {
+			t.Run(fmt.Sprint(c.name, older), func(t *testing.T) {
+				fs := vfs.NewMem()
+				o, err := open(fs, 1)
+				require.NoError(t, err)
+				require.NoError(t, o.SetEpochs(zab.Epochs{Accepted: 2, Current: 2, Voter: true}))
+				require.NoError(t, o.Append(entries(1, 1, 12)))
+				require.NoError(t, c.leave(o))
+				if older {
+					require.NoError(t, o.SaveSnapshot(zab.MakeZxid(1, 4), text(zab.MakeZxid(1, 4))))
+				}
+				require.NoError(t, o.Close())
+				require.NoError(t, fs.Remove("d/snapshot.000000010000000c"))
+				_, err = open(fs, 1)
+				require.ErrorContains(t, err, "no readable snapshot that the log continues")
+			})
+		}
+	}
+}
+
+// The log is gone, as when its disk is not mounted: the server would have forgotten
+// what it acknowledged, and vote. It refuses to start (R3).
+func TestLogIsGone(t *testing.T) {
+	fs := vfs.NewMem()
+	o, err := open(fs, 1)
+	require.NoError(t, err)
+	require.NoError(t, o.SetEpochs(zab.Epochs{Accepted: 1, Current: 1, Voter: true}))
+	require.NoError(t, o.Append(entries(1, 1, 5)))
+	require.NoError(t, o.SaveSnapshot(zab.MakeZxid(1, 4), text(zab.MakeZxid(1, 4))))
+	require.NoError(t, o.Close())
+	names, err := fs.ReadDir("d/log")
+	require.NoError(t, err)
+	for _, n := range names {
+		require.NoError(t, fs.Remove("d/log/"+n))
+	}
+	require.NoError(t, fs.Remove("d/log"))
+	_, err = open(fs, 1)
+	require.ErrorContains(t, err, "d/log: the log is missing")
+}
+
 // Power is lost between any two operations of the disk: the store opens, and
 // has what it had said was durable (Z13, Z21).
 func TestCrashAnywhere(t *testing.T) {
