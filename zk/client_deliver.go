@@ -150,9 +150,13 @@ func (d *delivery) release() {
 
 // next takes the next item. It is false when there is none: then somebody else may
 // drain.
-func (d *delivery) next() (it item, found bool) {
+// told says that the one before was an event, which its callbacks know of by now.
+func (d *delivery) next(told bool) (it item, found bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if told {
+		d.mu.events--
+	}
 	d.mu.running, d.mu.slow = d.mu.head < len(d.mu.queue), false
 	if !d.mu.running {
 		d.mu.queue, d.mu.head = d.mu.queue[:0], 0
@@ -213,8 +217,9 @@ func (d *delivery) begin() (drain, ended bool) {
 // drain delivers what is queued, on the goroutine id.
 func (d *delivery) drain(id uint64) {
 	d.gid.Store(id)
-	for {
-		it, found := d.next()
+	for told := false; ; {
+		it, found := d.next(told)
+		told = false
 		switch {
 		case !found:
 			return
@@ -226,9 +231,7 @@ func (d *delivery) drain(id uint64) {
 			d.c.recycle(it.r)
 		default:
 			it.call()
-			d.mu.Lock()
-			d.mu.events--
-			d.mu.Unlock()
+			told = true
 		}
 	}
 }
