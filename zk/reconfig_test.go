@@ -219,6 +219,28 @@ func TestReconfigDisabled(t *testing.T) {
 	})
 }
 
+// An ensemble whose servers were started without Bootstrap waits; started with it
+// after that, it is a new one all the same.
+func TestBootstrapLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFlock(t, nil)
+		for _, bootstrap := range []bool{false, true} {
+			for id := int64(1); id <= 3; id++ {
+				f.start(id, bootstrap, specs(1, 2, 3)...)
+			}
+			if bootstrap {
+				f.ready(1, 2, 3)
+				continue
+			}
+			time.Sleep(time.Minute)
+			for id := int64(1); id <= 3; id++ {
+				require.ErrorIs(t, f.servers[id].Health(), ErrNotServing)
+				require.NoError(t, f.servers[id].Close())
+			}
+		}
+	})
+}
+
 // Observers serve clients, are no part of a quorum, and are never elected.
 func TestObservers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

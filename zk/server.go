@@ -198,6 +198,11 @@ func (s *Server) recover() error {
 		return err
 	}
 	s.stats.loading.observe(time.Since(began).Microseconds())
+	if nothing := !rec.HasEpochs && !rec.Bootstrap && rec.Snapshot == 0 && len(rec.Entries) == 0; nothing && s.cfg.Bootstrap {
+		rec.Bootstrap = true // it was started without the mark before, and waited
+	} else if nothing {
+		s.log.Warn("the data directory holds no state: this server has no vote before a leader has synchronized it; in a new ensemble start every server with Bootstrap once")
+	}
 	s.store = store
 	s.applied = rec.Snapshot
 	s.noteDigest(s.applied, s.tree.Load().Digest())

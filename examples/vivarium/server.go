@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/vivarium-go/vivarium/zk"
 )
@@ -23,7 +24,7 @@ const initializeFile = "initialize"
 func server(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	set := newFlags("zk")
 	path := set.String("config", "", "the zoo.cfg")
-	isNew := set.Bool("new", false, "the ensemble is new: this server may vote though its directory is empty (as the file initialize in dataDir says)")
+	isNew := set.Bool("new", false, "for the first start of each server of a new ensemble, and never again: it may vote though its data directory is empty (the file initialize in dataDir says the same, and is removed)")
 	var from source
 	set.StringVar(&from.apache, "import", "", "make the data directory of this dataDir of a stopped Apache ZooKeeper, and end")
 	set.StringVar(&from.apacheLogs, "import-logs", "", "the dataLogDir that goes with -import, if it is another")
@@ -58,7 +59,7 @@ func server(ctx context.Context, args []string, stdout, stderr io.Writer) error 
 	marked := err == nil
 	cfg.Bootstrap = *isNew || marked || len(cfg.Servers) == 1
 	if !cfg.Bootstrap && isEmpty(cfg.DataDir) {
-		log.Warn("nothing in the data directory: this server gets its state from the others before it votes; a new ensemble needs -new, or the file initialize in dataDir")
+		log.Warn(hintNew(file.DataDir))
 	}
 	s, err := zk.StartServer(ctx, cfg)
 	if err != nil {
@@ -74,7 +75,23 @@ func server(ctx context.Context, args []string, stdout, stderr io.Writer) error 
 		return errors.Join(err, s.Close())
 	}
 	defer stop()
+	if !cfg.Bootstrap {
+		hint := time.AfterFunc(hintDelay, func() {
+			if s.Health() != nil {
+				log.Warn("no leader yet: is a majority of the servers running? " + hintNew(file.DataDir))
+			}
+		})
+		defer hint.Stop()
+	}
 	return serve(ctx, s, stdout, log)
+}
+
+// hintDelay is how long a server looks for a leader before it says what may be wrong.
+const hintDelay = 10 * time.Second
+
+func hintNew(dataDir string) string {
+	return "a server without data gets its state from the others before it votes; if the whole ensemble is new, stop its servers and start each of them once with -new, or make the file " +
+		filepath.Join(dataDir, initializeFile)
 }
 
 // source is where the data directory of a server to be comes from.
