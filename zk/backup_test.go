@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -29,33 +30,35 @@ func seedConfig(id int64, fs vfs.FS) Config {
 // TestImport moves what Apache ZooKeeper 3.8 left to an ensemble of three: a
 // client sees what a client saw there, and can go on.
 func TestImport(t *testing.T) {
-	fs := vfs.NewMem()
-	for id := range int64(3) {
-		got, err := Import(seedConfig(id+1, fs), apacheFixture, "")
+	synctest.Test(t, func(t *testing.T) {
+		fs := vfs.NewMem()
+		for id := range int64(3) {
+			got, err := Import(seedConfig(id+1, fs), apacheFixture, "")
+			require.NoError(t, err)
+			require.Equal(t, Imported{Zxid: 0x1e, Znodes: 21, Sessions: 1}, got)
+		}
+		ctx := t.Context()
+		e, err := StartEnsemble(ctx, EnsembleConfig{FS: fs, DataDir: "data", Server: Config{ExtendedTypes: true}})
 		require.NoError(t, err)
-		require.Equal(t, Imported{Zxid: 0x1e, Znodes: 21, Sessions: 1}, got)
-	}
-	ctx := t.Context()
-	e, err := StartEnsemble(ctx, EnsembleConfig{FS: fs, DataDir: "data", Server: Config{ExtendedTypes: true}})
-	require.NoError(t, err)
-	defer func() { require.NoError(t, e.Close()) }()
-	c, err := Connect(ctx, ClientConfig{Servers: e.Addrs(), Network: e.Network()})
-	require.NoError(t, err)
-	defer c.Close()
-	want, err := os.ReadFile(filepath.Join(apacheFixture, "znodes.txt"))
-	require.NoError(t, err)
-	for line := range strings.Lines(string(want)) {
-		path, _, _ := strings.Cut(line, " ")
-		require.Equal(t, line, describe(t, c, path))
-	}
-	path, err := c.Create(ctx, "/app/s-", nil, PersistentSequential)
-	require.NoError(t, err)
-	require.Equal(t, "/app/s-0000000007", path)
-	_, err = c.Set(ctx, "/locked", nil, AnyVersion)
-	require.ErrorIs(t, err, ErrNoAuth)
-	require.NoError(t, c.AddAuth(ctx, DigestAuth("u", "p")))
-	_, err = c.Set(ctx, "/locked", nil, AnyVersion)
-	require.NoError(t, err)
+		defer func() { require.NoError(t, e.Close()) }()
+		c, err := Connect(ctx, ClientConfig{Servers: e.Addrs(), Network: e.Network()})
+		require.NoError(t, err)
+		defer c.Close()
+		want, err := os.ReadFile(filepath.Join(apacheFixture, "znodes.txt"))
+		require.NoError(t, err)
+		for line := range strings.Lines(string(want)) {
+			path, _, _ := strings.Cut(line, " ")
+			require.Equal(t, line, describe(t, c, path))
+		}
+		path, err := c.Create(ctx, "/app/s-", nil, PersistentSequential)
+		require.NoError(t, err)
+		require.Equal(t, "/app/s-0000000007", path)
+		_, err = c.Set(ctx, "/locked", nil, AnyVersion)
+		require.ErrorIs(t, err, ErrNoAuth)
+		require.NoError(t, c.AddAuth(ctx, DigestAuth("u", "p")))
+		_, err = c.Set(ctx, "/locked", nil, AnyVersion)
+		require.NoError(t, err)
+	})
 }
 
 // describe prints a znode as znodes.txt does.
@@ -95,49 +98,51 @@ func TestImportRefuses(t *testing.T) {
 // TestRestore takes a snapshot of a server under way and starts another ensemble
 // of it.
 func TestRestore(t *testing.T) {
-	ctx := t.Context()
-	e, err := StartEnsemble(ctx, EnsembleConfig{})
-	require.NoError(t, err)
-	leader := e.Server(e.Leader()) // a follower may have applied what it has not yet
-	c, err := Connect(ctx, ClientConfig{Servers: []string{leader.Addrs()[0].String()}, Network: e.Network()})
-	require.NoError(t, err)
-	for i := range 100 {
-		_, err := c.Create(ctx, fmt.Sprintf("/n-%d", i), []byte{byte(i)}, Persistent)
+	synctest.Test(t, func(t *testing.T) {
+		ctx := t.Context()
+		e, err := StartEnsemble(ctx, EnsembleConfig{})
 		require.NoError(t, err)
-	}
-	require.NoError(t, c.Sync(ctx, "/"))
-	var backup bytes.Buffer
-	zxid, err := leader.WriteSnapshot(ctx, &backup)
-	require.NoError(t, err)
-	require.GreaterOrEqual(t, zxid, c.LastZxid())
-	require.NoError(t, c.Close())
-	require.NoError(t, e.Close())
+		leader := e.Server(e.Leader()) // a follower may have applied what it has not yet
+		c, err := Connect(ctx, ClientConfig{Servers: []string{leader.Addrs()[0].String()}, Network: e.Network()})
+		require.NoError(t, err)
+		for i := range 100 {
+			_, err := c.Create(ctx, fmt.Sprintf("/n-%d", i), []byte{byte(i)}, Persistent)
+			require.NoError(t, err)
+		}
+		require.NoError(t, c.Sync(ctx, "/"))
+		var backup bytes.Buffer
+		zxid, err := leader.WriteSnapshot(ctx, &backup)
+		require.NoError(t, err)
+		require.GreaterOrEqual(t, zxid, c.LastZxid())
+		require.NoError(t, c.Close())
+		require.NoError(t, e.Close())
 
-	ended, cancel := context.WithCancel(ctx)
-	cancel()
-	_, err = e.Server(1).WriteSnapshot(ended, &backup)
-	require.Error(t, err)
+		ended, cancel := context.WithCancel(ctx)
+		cancel()
+		_, err = e.Server(1).WriteSnapshot(ended, &backup)
+		require.Error(t, err)
 
-	fs := vfs.NewMem()
-	for id := range int64(3) {
-		got, err := Restore(seedConfig(id+1, fs), bytes.NewReader(backup.Bytes()))
+		fs := vfs.NewMem()
+		for id := range int64(3) {
+			got, err := Restore(seedConfig(id+1, fs), bytes.NewReader(backup.Bytes()))
+			require.NoError(t, err)
+			require.Equal(t, zxid, got.Zxid)
+		}
+		_, err = Restore(seedConfig(1, vfs.NewMem()), bytes.NewReader(backup.Bytes()[:backup.Len()-1]))
+		require.ErrorContains(t, err, "it ends too early")
+		e, err = StartEnsemble(ctx, EnsembleConfig{FS: fs, DataDir: "data"})
 		require.NoError(t, err)
-		require.Equal(t, zxid, got.Zxid)
-	}
-	_, err = Restore(seedConfig(1, vfs.NewMem()), bytes.NewReader(backup.Bytes()[:backup.Len()-1]))
-	require.ErrorContains(t, err, "it ends too early")
-	e, err = StartEnsemble(ctx, EnsembleConfig{FS: fs, DataDir: "data"})
-	require.NoError(t, err)
-	defer e.Close()
-	c, err = Connect(ctx, ClientConfig{Servers: e.Addrs(), Network: e.Network(), SessionTimeout: 10 * time.Second})
-	require.NoError(t, err)
-	defer c.Close()
-	for i := range 100 {
-		data, _, err := c.Get(ctx, fmt.Sprintf("/n-%d", i))
+		defer e.Close()
+		c, err = Connect(ctx, ClientConfig{Servers: e.Addrs(), Network: e.Network(), SessionTimeout: 10 * time.Second})
 		require.NoError(t, err)
-		require.Equal(t, []byte{byte(i)}, data)
-	}
-	_, err = c.Create(ctx, "/after", nil, Persistent)
-	require.NoError(t, err)
-	require.Greater(t, c.LastZxid(), zxid)
+		defer c.Close()
+		for i := range 100 {
+			data, _, err := c.Get(ctx, fmt.Sprintf("/n-%d", i))
+			require.NoError(t, err)
+			require.Equal(t, []byte{byte(i)}, data)
+		}
+		_, err = c.Create(ctx, "/after", nil, Persistent)
+		require.NoError(t, err)
+		require.Greater(t, c.LastZxid(), zxid)
+	})
 }

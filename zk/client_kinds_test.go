@@ -14,41 +14,43 @@ import (
 // Rows 17 and 18: each kind of watch is found and removed as its kind, and as any;
 // one on the data is none that is persistent.
 func TestCheckAndRemoveWatches(t *testing.T) {
-	e := zktest.Start(t, zk.EnsembleConfig{Servers: 1})
-	c := e.ConnectTo(1)
-	ctx := t.Context()
-	arm := map[zk.WatchKind]func(fn func(zk.Event)) error{
-		zk.ChildWatches: func(fn func(zk.Event)) error {
-			_, _, err := c.Children(ctx, "/", zk.Watch(fn))
-			return err
-		},
-		zk.DataWatches: func(fn func(zk.Event)) error {
-			_, err := c.Exists(ctx, "/", zk.Watch(fn))
-			return err
-		},
-		zk.PersistentWatches: func(fn func(zk.Event)) error { return c.AddWatch(ctx, "/", zk.WatchPersistent, fn) },
-		zk.RecursiveWatches:  func(fn func(zk.Event)) error { return c.AddWatch(ctx, "/", zk.WatchRecursive, fn) },
-	}
-	for kind, f := range arm {
-		for _, as := range []zk.WatchKind{kind, zk.AnyWatches} {
-			removed := make(chan zk.Event, 1)
-			require.ErrorIs(t, c.CheckWatches(ctx, "/", kind), zk.ErrNoWatcher)
-			require.NoError(t, f(func(ev zk.Event) { removed <- ev }))
-			for other := range arm {
-				if other != kind {
-					require.ErrorIs(t, c.CheckWatches(ctx, "/", other), zk.ErrNoWatcher, "%d as %d", kind, other)
-					require.ErrorIs(t, c.RemoveWatches(ctx, "/", other), zk.ErrNoWatcher)
-				}
-			}
-			require.NoError(t, c.CheckWatches(ctx, "/", kind))
-			require.NoError(t, c.CheckWatches(ctx, "/", zk.AnyWatches))
-			require.NoError(t, c.RemoveWatches(ctx, "/", as))
-			require.Equal(t, zk.EventWatchRemoved, (<-removed).Type)
-			require.ErrorIs(t, c.CheckWatches(ctx, "/", zk.AnyWatches), zk.ErrNoWatcher)
+	synctest.Test(t, func(t *testing.T) {
+		e := zktest.Start(t, zk.EnsembleConfig{Servers: 1})
+		c := e.ConnectTo(1)
+		ctx := t.Context()
+		arm := map[zk.WatchKind]func(fn func(zk.Event)) error{
+			zk.ChildWatches: func(fn func(zk.Event)) error {
+				_, _, err := c.Children(ctx, "/", zk.Watch(fn))
+				return err
+			},
+			zk.DataWatches: func(fn func(zk.Event)) error {
+				_, err := c.Exists(ctx, "/", zk.Watch(fn))
+				return err
+			},
+			zk.PersistentWatches: func(fn func(zk.Event)) error { return c.AddWatch(ctx, "/", zk.WatchPersistent, fn) },
+			zk.RecursiveWatches:  func(fn func(zk.Event)) error { return c.AddWatch(ctx, "/", zk.WatchRecursive, fn) },
 		}
-	}
-	require.ErrorIs(t, c.CheckWatches(ctx, "/", 6), zk.ErrBadArguments)
-	require.ErrorIs(t, c.RemoveWatches(ctx, "/", 0), zk.ErrBadArguments)
+		for kind, f := range arm {
+			for _, as := range []zk.WatchKind{kind, zk.AnyWatches} {
+				removed := make(chan zk.Event, 1)
+				require.ErrorIs(t, c.CheckWatches(ctx, "/", kind), zk.ErrNoWatcher)
+				require.NoError(t, f(func(ev zk.Event) { removed <- ev }))
+				for other := range arm {
+					if other != kind {
+						require.ErrorIs(t, c.CheckWatches(ctx, "/", other), zk.ErrNoWatcher, "%d as %d", kind, other)
+						require.ErrorIs(t, c.RemoveWatches(ctx, "/", other), zk.ErrNoWatcher)
+					}
+				}
+				require.NoError(t, c.CheckWatches(ctx, "/", kind))
+				require.NoError(t, c.CheckWatches(ctx, "/", zk.AnyWatches))
+				require.NoError(t, c.RemoveWatches(ctx, "/", as))
+				require.Equal(t, zk.EventWatchRemoved, (<-removed).Type)
+				require.ErrorIs(t, c.CheckWatches(ctx, "/", zk.AnyWatches), zk.ErrNoWatcher)
+			}
+		}
+		require.ErrorIs(t, c.CheckWatches(ctx, "/", 6), zk.ErrBadArguments)
+		require.ErrorIs(t, c.RemoveWatches(ctx, "/", 0), zk.ErrBadArguments)
+	})
 }
 
 // What a host program asks of its servers: whether they serve, and why not.

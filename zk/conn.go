@@ -201,7 +201,7 @@ func (c *conn) complete(op *operation, frame []byte, now time.Duration) {
 		return // the connection has ended
 	}
 	c.popLocked()
-	c.append(frame)
+	c.appendReply(frame, op.op == jute.OpCloseSession && c.queue.head == nil)
 	c.answered(op, now)
 	for c.queue.head != nil && c.queue.head.read != nil {
 		next := c.queue.head

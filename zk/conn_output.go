@@ -23,7 +23,11 @@ func (c *conn) notify(e *tree.Event) {
 	c.wroteLocked()
 }
 
-func (c *conn) append(frame []byte) {
+func (c *conn) append(frame []byte) { c.appendReply(frame, false) }
+
+// appendReply queues a reply. The connection ends behind the last one, which is
+// said at once: the client may read it, and go, before anything else is done here.
+func (c *conn) appendReply(frame []byte, last bool) {
 	c.output.Lock()
 	defer c.output.Unlock()
 	if c.output.closed {
@@ -31,6 +35,7 @@ func (c *conn) append(frame []byte) {
 	}
 	c.output.buf = append(c.output.buf, frame...)
 	c.sentLocked(len(frame), false)
+	c.output.finish = c.output.finish || last
 	c.wroteLocked()
 }
 

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -87,43 +88,45 @@ func TestForeignAndLockedDirectory(t *testing.T) {
 // with the third server down, what only the lost disk and one other had
 // acknowledged is not forgotten; the two of them do elect once it is safe.
 func TestWipedServerDoesNotVote(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	dir := t.TempDir()
-	e, err := zk.StartEnsemble(ctx, zk.EnsembleConfig{DataDir: dir})
-	require.NoError(t, err)
-	c, err := e.Connect(ctx)
-	require.NoError(t, err)
-	require.NoError(t, e.Kill(3))
-	_, err = c.Create(ctx, "/kept", nil, zk.Persistent)
-	for err != nil {
-		require.ErrorIs(t, err, zk.ErrConnectionLoss)
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		dir := t.TempDir()
+		e, err := zk.StartEnsemble(ctx, zk.EnsembleConfig{DataDir: dir})
+		require.NoError(t, err)
+		c, err := e.Connect(ctx)
+		require.NoError(t, err)
+		require.NoError(t, e.Kill(3))
 		_, err = c.Create(ctx, "/kept", nil, zk.Persistent)
-		if err != nil {
-			require.ErrorIs(t, err, zk.ErrNodeExists)
-			break
+		for err != nil {
+			require.ErrorIs(t, err, zk.ErrConnectionLoss)
+			_, err = c.Create(ctx, "/kept", nil, zk.Persistent)
+			if err != nil {
+				require.ErrorIs(t, err, zk.ErrNodeExists)
+				break
+			}
 		}
-	}
-	require.NoError(t, e.Kill(1))
-	require.NoError(t, e.Kill(2))
-	require.NoError(t, os.RemoveAll(filepath.Join(dir, "zk-1")))
+		require.NoError(t, e.Kill(1))
+		require.NoError(t, e.Kill(2))
+		require.NoError(t, os.RemoveAll(filepath.Join(dir, "zk-1")))
 
-	for _, id := range []int64{1, 3} { // 1 has forgotten, 3 never knew: no quorum of those who remember
-		short, stop := context.WithTimeout(ctx, 300*time.Millisecond)
-		require.ErrorIs(t, e.Restart(short, id), context.DeadlineExceeded)
-		stop()
-		require.Nil(t, e.Server(id).Err())
-		require.Zero(t, e.Leader())
-	}
+		for _, id := range []int64{1, 3} { // 1 has forgotten, 3 never knew: no quorum of those who remember
+			short, stop := context.WithTimeout(ctx, 300*time.Millisecond)
+			require.ErrorIs(t, e.Restart(short, id), context.DeadlineExceeded)
+			stop()
+			require.Nil(t, e.Server(id).Err())
+			require.Zero(t, e.Leader())
+		}
 
-	require.NoError(t, e.Restart(ctx, 2))
-	_, err = c.Exists(ctx, "/kept")
-	require.NoError(t, err)
-	for _, id := range e.IDs() {
-		require.NoError(t, e.Server(id).Ready(ctx))
-	}
-	require.NoError(t, c.Close())
-	require.NoError(t, e.Close())
+		require.NoError(t, e.Restart(ctx, 2))
+		_, err = c.Exists(ctx, "/kept")
+		require.NoError(t, err)
+		for _, id := range e.IDs() {
+			require.NoError(t, e.Server(id).Ready(ctx))
+		}
+		require.NoError(t, c.Close())
+		require.NoError(t, e.Close())
+	})
 }
 
 func TestConfigViolationsAllAtOnce(t *testing.T) {

@@ -149,33 +149,40 @@ func TestHelloCutAtEachByte(t *testing.T) {
 
 // Clients that come, write, watch and go in numbers leave nothing behind (P16).
 func TestFloodLeavesNothing(t *testing.T) {
-	e, err := StartEnsemble(t.Context(), EnsembleConfig{Server: Config{SnapCount: 500}})
-	require.NoError(t, err)
-	s := e.Server(e.Leader())
-	goroutines := runtime.NumGoroutine() + 2*3 // peers may be connected by now, or not
-	var used [3]uint64
-	for round := range used {
-		var wg sync.WaitGroup
-		for range 15 {
-			wg.Go(func() { flood(t, e) })
+	synctest.Test(t, func(t *testing.T) {
+		e, err := StartEnsemble(t.Context(), EnsembleConfig{Server: Config{SnapCount: 500}})
+		require.NoError(t, err)
+		s := e.Server(e.Leader())
+		settle := func() {
+			time.Sleep(10 * time.Second) // a tick and a deadline
+			synctest.Wait()
 		}
-		wg.Wait()
-		// Eventually has a goroutine of its own.
-		require.Eventually(t, func() bool { return runtime.NumGoroutine() <= goroutines+1 }, 10*time.Second, 10*time.Millisecond)
-		require.Zero(t, s.door.count())
-		require.Empty(t, s.outstanding.places)
-		s.pub.RLock()
-		require.Empty(t, s.clients)
-		require.Empty(t, s.bySession)
-		require.Zero(t, s.watches.Stats())
-		s.pub.RUnlock()
-		runtime.GC()
-		var m runtime.MemStats
-		runtime.ReadMemStats(&m)
-		used[round] = m.HeapAlloc
-	}
-	require.Less(t, used[2], used[1]+24<<20) // history and disk are in memory
-	require.NoError(t, e.Close())
+		settle()
+		goroutines := runtime.NumGoroutine()
+		var used [3]uint64
+		for round := range used {
+			var wg sync.WaitGroup
+			for range 15 {
+				wg.Go(func() { flood(t, e) })
+			}
+			wg.Wait()
+			settle()
+			require.Equal(t, goroutines, runtime.NumGoroutine())
+			require.Zero(t, s.door.count())
+			require.Empty(t, s.outstanding.places)
+			s.pub.RLock()
+			require.Empty(t, s.clients)
+			require.Empty(t, s.bySession)
+			require.Zero(t, s.watches.Stats())
+			s.pub.RUnlock()
+			runtime.GC()
+			var m runtime.MemStats
+			runtime.ReadMemStats(&m)
+			used[round] = m.HeapAlloc
+		}
+		require.Less(t, used[2], used[1]+24<<20) // history and disk are in memory
+		require.NoError(t, e.Close())
+	})
 }
 
 func flood(t *testing.T, e *Ensemble) {

@@ -110,28 +110,30 @@ func TestPeerConnectionReplaced(t *testing.T) {
 // Identities travel in every write of a connection, so they have a limit: else
 // one client makes an entry that no peer accepts, and the ensemble stands still.
 func TestIdentitiesHaveALimit(t *testing.T) {
-	e := zktest.Start(t)
-	for _, size := range []int{10, 900 << 10} {
-		w := newSession(t, e, 1)
-		user := make([]byte, size)
-		accepted := 0
-		for i := range 200 {
-			copy(user, fmt.Sprintf("%06d:pw", i))
-			w.raw(request(jute.XidAuth, jute.OpAuth, &jute.AuthRequest{Scheme: "digest", Auth: user}))
-			h, _ := w.reply()
-			if h.Err != jute.CodeOK {
-				require.Equal(t, jute.CodeAuthFailed, h.Err)
-				break
+	synctest.Test(t, func(t *testing.T) {
+		e := zktest.Start(t)
+		for _, size := range []int{10, 900 << 10} {
+			w := newSession(t, e, 1)
+			user := make([]byte, size)
+			accepted := 0
+			for i := range 200 {
+				copy(user, fmt.Sprintf("%06d:pw", i))
+				w.raw(request(jute.XidAuth, jute.OpAuth, &jute.AuthRequest{Scheme: "digest", Auth: user}))
+				h, _ := w.reply()
+				if h.Err != jute.CodeOK {
+					require.Equal(t, jute.CodeAuthFailed, h.Err)
+					break
+				}
+				accepted++
 			}
-			accepted++
+			require.Less(t, accepted, 100)
+			w.ended()
 		}
-		require.Less(t, accepted, 100)
-		w.ended()
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-	defer cancel()
-	_, err := e.Connect().Create(ctx, "/fine", nil, zk.Persistent)
-	require.NoError(t, err)
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		_, err := e.Connect().Create(ctx, "/fine", nil, zk.Persistent)
+		require.NoError(t, err)
+	})
 }
 
 // allocated is what f allocates in all.
@@ -198,49 +200,54 @@ func TestAnswersHaveALimit(t *testing.T) {
 
 // Large requests and answers leave no large buffers behind them.
 func TestIdleConnectionsAreSmall(t *testing.T) {
-	e := zktest.Start(t, zk.EnsembleConfig{
-		Servers: 1, DataDir: t.TempDir(), Server: zk.Config{PeerQueueBytesMax: 16 << 20, SnapRetainCount: 1},
+	synctest.Test(t, func(t *testing.T) {
+		e := zktest.Start(t, zk.EnsembleConfig{
+			Servers: 1, DataDir: t.TempDir(), Server: zk.Config{PeerQueueBytesMax: 16 << 20, SnapRetainCount: 1},
+		})
+		c := e.Connect()
+		_, err := c.Create(t.Context(), "/big", nil, zk.Persistent)
+		require.NoError(t, err)
+		const conns = 50
+		before := heap()
+		for range conns {
+			w := newSession(t, e, 1)
+			w.raw(request(1, jute.OpSetData, &jute.SetDataRequest{Path: "/big", Data: make([]byte, 900_000), Version: -1}))
+			_, _ = w.reply()
+			w.raw(request(2, jute.OpGetData, &jute.PathWatchRequest{Path: "/big"}))
+			_, _ = w.reply()
+			w.raw(request(3, jute.OpExists, &jute.PathWatchRequest{Path: "/"}))
+			_, _ = w.reply()
+		}
+		_, err = c.Set(t.Context(), "/big", nil, zk.AnyVersion)
+		require.NoError(t, err)
+		const rings = 2 * 512 << 10                      // of the network in memory
+		limit := before + 32<<20 + conns*(rings+300<<10) // the history in memory, and what a connection adds
+		synctest.Wait()
+		require.Less(t, heap(), uint64(limit))
 	})
-	c := e.Connect()
-	_, err := c.Create(t.Context(), "/big", nil, zk.Persistent)
-	require.NoError(t, err)
-	const conns = 50
-	before := heap()
-	for range conns {
-		w := newSession(t, e, 1)
-		w.raw(request(1, jute.OpSetData, &jute.SetDataRequest{Path: "/big", Data: make([]byte, 900_000), Version: -1}))
-		_, _ = w.reply()
-		w.raw(request(2, jute.OpGetData, &jute.PathWatchRequest{Path: "/big"}))
-		_, _ = w.reply()
-		w.raw(request(3, jute.OpExists, &jute.PathWatchRequest{Path: "/"}))
-		_, _ = w.reply()
-	}
-	_, err = c.Set(t.Context(), "/big", nil, zk.AnyVersion)
-	require.NoError(t, err)
-	const rings = 2 * 512 << 10                      // of the network in memory
-	limit := before + 32<<20 + conns*(rings+300<<10) // the history in memory, and what a connection adds
-	require.Eventually(t, func() bool { return heap() < limit }, 10*time.Second, 50*time.Millisecond)
 }
 
 // A setWatches tells nothing of a znode that its client may not read (S14).
 func TestSetWatchesAsksTheACL(t *testing.T) {
-	e := zktest.Start(t, zk.EnsembleConfig{Servers: 1})
-	owner, other := newSession(t, e, 1), newSession(t, e, 1)
-	owner.raw(request(jute.XidAuth, jute.OpAuth, &jute.AuthRequest{Scheme: "digest", Auth: []byte("a:b")}))
-	_, _ = owner.reply()
-	acl := []jute.ACL{{Perms: jute.PermAll, ID: jute.ID{Scheme: "auth"}}}
-	owner.raw(request(1, jute.OpCreate, &jute.CreateRequest{Path: "/hidden", ACL: acl}))
-	h, _ := owner.reply()
-	require.Equal(t, jute.CodeOK, h.Err)
-	q := &jute.SetWatchesRequest{Data: []string{"/hidden"}, Exist: []string{"/hidden"}, Child: []string{"/hidden"}}
-	other.raw(request(jute.XidSetWatches, jute.OpSetWatches, q))
-	h, _ = other.reply()
-	require.Equal(t, jute.XidSetWatches, h.Xid, "no event comes first")
-	owner.raw(request(jute.XidSetWatches, jute.OpSetWatches, q))
-	for range 3 { // created, changed, children changed
-		h, _ = owner.reply()
-		require.Equal(t, jute.XidNotification, h.Xid)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		e := zktest.Start(t, zk.EnsembleConfig{Servers: 1})
+		owner, other := newSession(t, e, 1), newSession(t, e, 1)
+		owner.raw(request(jute.XidAuth, jute.OpAuth, &jute.AuthRequest{Scheme: "digest", Auth: []byte("a:b")}))
+		_, _ = owner.reply()
+		acl := []jute.ACL{{Perms: jute.PermAll, ID: jute.ID{Scheme: "auth"}}}
+		owner.raw(request(1, jute.OpCreate, &jute.CreateRequest{Path: "/hidden", ACL: acl}))
+		h, _ := owner.reply()
+		require.Equal(t, jute.CodeOK, h.Err)
+		q := &jute.SetWatchesRequest{Data: []string{"/hidden"}, Exist: []string{"/hidden"}, Child: []string{"/hidden"}}
+		other.raw(request(jute.XidSetWatches, jute.OpSetWatches, q))
+		h, _ = other.reply()
+		require.Equal(t, jute.XidSetWatches, h.Xid, "no event comes first")
+		owner.raw(request(jute.XidSetWatches, jute.OpSetWatches, q))
+		for range 3 { // created, changed, children changed
+			h, _ = owner.reply()
+			require.Equal(t, jute.XidNotification, h.Xid)
+		}
+	})
 }
 
 // Shutdown and Close may be called by everybody at once.
@@ -272,33 +279,35 @@ func TestShutdownByMany(t *testing.T) {
 
 // A connection's watches have a limit; one-shot ones that fired do not count (P16).
 func TestWatchesHaveALimit(t *testing.T) {
-	e := zktest.Start(t, zk.EnsembleConfig{Servers: 1, Server: zk.Config{WatchBytesMax: 100_000}})
-	name := strings.Repeat("x", 900)
-	exists := func(w *wire, i int32) {
-		w.raw(request(i, jute.OpExists, &jute.PathWatchRequest{Path: fmt.Sprintf("/%s%d", name, i), Watch: true}))
-	}
-	fair := newSession(t, e, 1)
-	for i := range int32(300) {
-		exists(fair, i)
-		h, _ := fair.reply()
-		require.Equal(t, i, h.Xid)
-		fair.raw(request(i, jute.OpRemoveWatches, &jute.PathTypeRequest{Path: fmt.Sprintf("/%s%d", name, i), Type: jute.WatcherAny}))
-		h, _ = fair.reply()
-		require.Equal(t, jute.CodeOK, h.Err)
-	}
-	greedy := newSession(t, e, 1)
-	for i := range int32(90) {
-		exists(greedy, i)
-		h, _ := greedy.reply()
-		require.Equal(t, i, h.Xid)
-	}
-	for i := range int32(20) {
-		exists(greedy, 90+i)
-		if _, err := greedy.tryFrame(); err != nil {
-			return
+	synctest.Test(t, func(t *testing.T) {
+		e := zktest.Start(t, zk.EnsembleConfig{Servers: 1, Server: zk.Config{WatchBytesMax: 100_000}})
+		name := strings.Repeat("x", 900)
+		exists := func(w *wire, i int32) {
+			w.raw(request(i, jute.OpExists, &jute.PathWatchRequest{Path: fmt.Sprintf("/%s%d", name, i), Watch: true}))
 		}
-	}
-	t.Fatal("not cut off")
+		fair := newSession(t, e, 1)
+		for i := range int32(300) {
+			exists(fair, i)
+			h, _ := fair.reply()
+			require.Equal(t, i, h.Xid)
+			fair.raw(request(i, jute.OpRemoveWatches, &jute.PathTypeRequest{Path: fmt.Sprintf("/%s%d", name, i), Type: jute.WatcherAny}))
+			h, _ = fair.reply()
+			require.Equal(t, jute.CodeOK, h.Err)
+		}
+		greedy := newSession(t, e, 1)
+		for i := range int32(90) {
+			exists(greedy, i)
+			h, _ := greedy.reply()
+			require.Equal(t, i, h.Xid)
+		}
+		for i := range int32(20) {
+			exists(greedy, 90+i)
+			if _, err := greedy.tryFrame(); err != nil {
+				return
+			}
+		}
+		t.Fatal("not cut off")
+	})
 }
 
 // Writes that no quorum answers pile up to their limit in bytes, not in number

@@ -100,16 +100,18 @@ func TestLocalSessionUpgrade(t *testing.T) {
 
 // There is a limit to how many sessions clients can make (S8).
 func TestSessionsHaveALimit(t *testing.T) {
-	for _, local := range []bool{false, true} {
-		e := zktest.Start(t, zk.EnsembleConfig{Servers: 1, Server: zk.Config{SessionsMax: 3, LocalSessions: local}})
-		var last *wire
-		for range 3 {
-			last = newSession(t, e, 1)
+	synctest.Test(t, func(t *testing.T) {
+		for _, local := range []bool{false, true} {
+			e := zktest.Start(t, zk.EnsembleConfig{Servers: 1, Server: zk.Config{SessionsMax: 3, LocalSessions: local}})
+			var last *wire
+			for range 3 {
+				last = newSession(t, e, 1)
+			}
+			w := dialWire(t, e, 1)
+			w.raw(frame((&jute.ConnectRequest{Timeout: 4000, Password: make([]byte, 16)}).Append(nil)))
+			w.ended()
+			_, p := attach(t, e, 1, last, 4000)
+			require.Equal(t, last.session, p.SessionID, "those that are there may stay")
 		}
-		w := dialWire(t, e, 1)
-		w.raw(frame((&jute.ConnectRequest{Timeout: 4000, Password: make([]byte, 16)}).Append(nil)))
-		w.ended()
-		_, p := attach(t, e, 1, last, 4000)
-		require.Equal(t, last.session, p.SessionID, "those that are there may stay")
-	}
+	})
 }

@@ -98,14 +98,16 @@ func TestTimeoutNegotiatedAtEachAttach(t *testing.T) {
 
 // Row 19: what is asked for is brought between the bounds.
 func TestTimeoutBounds(t *testing.T) {
-	e := zktest.Start(t, zk.EnsembleConfig{Servers: 1, Server: zk.Config{MinSessionTimeout: 3 * time.Second, MaxSessionTimeout: 7 * time.Second}})
-	for asked, want := range map[int32]int32{0: 3000, -1: 3000, -1 << 31: 3000, 2999: 3000, 5000: 5000, 7001: 7000, 1<<31 - 1: 7000} {
-		w := dialWire(t, e, 1)
-		p := w.connect(jute.ConnectRequest{Timeout: asked, Password: make([]byte, 16)})
-		require.Equal(t, want, p.Timeout, asked)
-	}
-	_, err := zk.StartServer(t.Context(), zk.Config{
-		ID: 1, Servers: []zk.ServerSpec{{ID: 1, Peer: "127.0.0.1:1"}}, MinSessionTimeout: 2 * time.Second, MaxSessionTimeout: time.Second,
+	synctest.Test(t, func(t *testing.T) {
+		e := zktest.Start(t, zk.EnsembleConfig{Servers: 1, Server: zk.Config{MinSessionTimeout: 3 * time.Second, MaxSessionTimeout: 7 * time.Second}})
+		for asked, want := range map[int32]int32{0: 3000, -1: 3000, -1 << 31: 3000, 2999: 3000, 5000: 5000, 7001: 7000, 1<<31 - 1: 7000} {
+			w := dialWire(t, e, 1)
+			p := w.connect(jute.ConnectRequest{Timeout: asked, Password: make([]byte, 16)})
+			require.Equal(t, want, p.Timeout, asked)
+		}
+		_, err := zk.StartServer(t.Context(), zk.Config{
+			ID: 1, Servers: []zk.ServerSpec{{ID: 1, Peer: "127.0.0.1:1"}}, MinSessionTimeout: 2 * time.Second, MaxSessionTimeout: time.Second,
+		})
+		require.ErrorContains(t, err, "session timeouts")
 	})
-	require.ErrorContains(t, err, "session timeouts")
 }

@@ -91,30 +91,32 @@ func TestSessionExpires(t *testing.T) {
 // A server that was away for longer than the history in memory reaches gets a
 // snapshot (SNAP), and serves the same tree.
 func TestSnapshotToLearner(t *testing.T) {
-	e := zktest.Start(t, zk.EnsembleConfig{Server: zk.Config{SnapCount: 500}})
-	c := e.Connect()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	_, err := c.Create(ctx, "/n", nil, zk.Persistent)
-	require.NoError(t, err)
-	away := e.IDs()[0]
-	if away == e.Leader() {
-		away = e.IDs()[1]
-	}
-	e.Kill(away)
-	const writes = 20_000
-	done := make(chan error, writes)
-	for i := range writes {
-		c.Go(ctx, zk.SetOp("/n", fmt.Appendf(nil, "%d", i), zk.AnyVersion), func(r zk.OpResult) { done <- r.Err })
-	}
-	for range writes {
-		require.NoError(t, <-done)
-	}
-	e.Restart(away)
-	d := e.ConnectTo(away)
-	require.NoError(t, d.Sync(ctx, "/"))
-	data, stat, err := d.Get(ctx, "/n")
-	require.NoError(t, err)
-	require.Equal(t, fmt.Sprint(writes-1), string(data))
-	require.EqualValues(t, writes, stat.Version)
+	synctest.Test(t, func(t *testing.T) {
+		e := zktest.Start(t, zk.EnsembleConfig{Server: zk.Config{SnapCount: 500}})
+		c := e.Connect()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		_, err := c.Create(ctx, "/n", nil, zk.Persistent)
+		require.NoError(t, err)
+		away := e.IDs()[0]
+		if away == e.Leader() {
+			away = e.IDs()[1]
+		}
+		e.Kill(away)
+		const writes = 20_000
+		done := make(chan error, writes)
+		for i := range writes {
+			c.Go(ctx, zk.SetOp("/n", fmt.Appendf(nil, "%d", i), zk.AnyVersion), func(r zk.OpResult) { done <- r.Err })
+		}
+		for range writes {
+			require.NoError(t, <-done)
+		}
+		e.Restart(away)
+		d := e.ConnectTo(away)
+		require.NoError(t, d.Sync(ctx, "/"))
+		data, stat, err := d.Get(ctx, "/n")
+		require.NoError(t, err)
+		require.Equal(t, fmt.Sprint(writes-1), string(data))
+		require.EqualValues(t, writes, stat.Version)
+	})
 }
