@@ -34,7 +34,8 @@ func (p *Peer) Memberships() Memberships {
 	return ms
 }
 
-// contact returns the place of a server among p.others, which is made if there is none, or -1.
+// contact returns the place of a server among p.others, which is made if there is none, or -1: strangers in numbers are
+// not heard.
 func (p *Peer) contact(id ServerID) int {
 	if id == p.cfg.ID || id <= 0 {
 		return -1
@@ -42,6 +43,10 @@ func (p *Peer) contact(id ServerID) int {
 	if i := p.index(id); i >= 0 || len(p.others) >= contactsMax {
 		return i
 	}
+	return p.newContact(id)
+}
+
+func (p *Peer) newContact(id ServerID) int {
 	p.others = append(p.others, contact{id: id})
 	p.ld.learners = append(p.ld.learners, learner{})
 	p.ld.contact = append(p.ld.contact, 0)
@@ -53,7 +58,10 @@ func (p *Peer) electorate(m *Membership) *electorate {
 		if id == p.cfg.ID {
 			return self
 		}
-		return p.contact(id)
+		if i := p.index(id); i >= 0 {
+			return i
+		}
+		return p.newContact(id) // however many strangers there were
 	})
 }
 

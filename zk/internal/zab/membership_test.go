@@ -74,3 +74,17 @@ func TestMembershipRefuses(t *testing.T) {
 	require.ErrorContains(t, (&Membership{Members: []Member{{ID: 1, Group: 1}}}).Validate(), "no participant has a vote")
 	require.NoError(t, (&Membership{Members: many[:MembersMax]}).Validate())
 }
+
+// However many strangers a peer has heard of, a member that it has not is not taken
+// for the peer itself.
+func TestMemberBehindManyStrangers(t *testing.T) {
+	p, err := New(testConfig(1, 3), Recovered{Bootstrap: true})
+	require.NoError(t, err)
+	for id := ServerID(10); id < 10+2*contactsMax; id++ {
+		p.Step(Message{Type: MsgNotification, From: id, To: 1})
+	}
+	require.Len(t, p.others, contactsMax)
+	e := p.electorate(&Membership{Members: []Member{{ID: 1 << 40}}})
+	require.False(t, e.votes)
+	require.Equal(t, ServerID(1<<40), p.others[e.voters[0].at].id)
+}
