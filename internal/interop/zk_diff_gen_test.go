@@ -294,11 +294,12 @@ func (g *diffGen) acl() []diffACL {
 
 // parent is a znode that is often there.
 func (g *diffGen) parent() string {
-	p := diffRootMark
+	var p strings.Builder
+	p.WriteString(diffRootMark)
 	for range pick(g, 0, 0, 0, 1, 1, 2) {
-		p += "/" + pick(g, "a", "a", "b", "c")
+		p.WriteString("/" + pick(g, "a", "a", "b", "c"))
 	}
-	return p
+	return p.String()
 }
 
 func (g *diffGen) path() string {
