@@ -18,7 +18,7 @@ func testLogger() *slog.Logger {
 }
 
 func TestClusterStarts(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	began := time.Now()
 	c, err := StartCluster(ctx, ClusterConfig{Logger: testLogger()})

@@ -205,7 +205,7 @@ func TestBackwardWhileRecycling(t *testing.T) {
 		})
 	}
 	rng := rand.New(rand.NewPCG(5, 5))
-	for life := range 1000 {
+	for life := 0; life < 1000 || read.Load() == 0 && !t.Failed(); life++ { // readers may come late
 		next := l.Next()
 		require.NoError(t, l.Append(recs(life, 40, next, next+1, next+2)...))
 		switch rng.IntN(12) {
@@ -217,5 +217,4 @@ func TestBackwardWhileRecycling(t *testing.T) {
 	}
 	stop.Store(true)
 	wg.Wait()
-	require.Positive(t, read.Load())
 }

@@ -23,7 +23,7 @@ func TestKillEachServerInTurn(t *testing.T) {
 		net.ListenConfig
 	}{}} {
 		t.Run(name, func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 			defer cancel()
 			e, err := zk.StartEnsemble(ctx, zk.EnsembleConfig{Network: network, Seed: 1})
 			require.NoError(t, err)
@@ -32,7 +32,9 @@ func TestKillEachServerInTurn(t *testing.T) {
 			stop := make(chan struct{})
 			acked := make([][]string, writers)
 			var wg sync.WaitGroup
-			c, err := e.Connect(ctx)
+			patient := e.ClientConfig()
+			patient.SessionTimeout = 40 * time.Second // this is not about sessions
+			c, err := zk.Connect(ctx, patient)
 			require.NoError(t, err)
 			_, err = c.Create(ctx, "/w", nil, zk.Persistent)
 			require.NoError(t, err)

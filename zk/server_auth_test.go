@@ -80,7 +80,7 @@ func (a *authority) client(t *testing.T, e *zktest.Ensemble, cert *tls.Certifica
 	if cert != nil {
 		cfg.TLS.Certificates = []tls.Certificate{*cert}
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	c, err := zk.Connect(ctx, cfg)
 	if err == nil {
@@ -143,7 +143,7 @@ func TestCertificatesAreVerified(t *testing.T) {
 			require.ErrorIs(t, c.AddAuth(t.Context(), zk.Auth{Scheme: "x509"}), zk.ErrAuthFailed)
 		}
 		plain := zk.ClientConfig{Servers: []string{"tls:2281"}, Network: required.Memory}
-		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		_, err := zk.Connect(ctx, plain)
 		require.Error(t, err)

@@ -192,7 +192,7 @@ func TestServerAlone(t *testing.T) {
 		require.Eventually(t, func() bool { // the log comes by another pipe than the ready line
 			m = regexp.MustCompile(`what=` + what + ` address=(\S+)\n`).FindStringSubmatch(p.log.String())
 			return m != nil
-		}, 10*time.Second, time.Millisecond)
+		}, time.Minute, time.Millisecond)
 		res, err := http.Get("http://" + m[1] + map[string]string{"AdminServer": "/commands/ruok", "metrics": "/metrics"}[what])
 		require.NoError(t, err)
 		b, err := io.ReadAll(res.Body)
