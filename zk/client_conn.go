@@ -48,13 +48,10 @@ type clientConn struct {
 	xid    int32
 
 	// Whose turn it is to read: the reader goroutine's, see deliver.
-	turn     atomic.Uint64 // number of the reader goroutine << 1 | it runs callbacks
-	since    atomic.Int64  // when it began to, ns since begun
-	watched  atomic.Bool   // watchdog will look
-	watchdog *time.Timer
-	buf      []byte
-	in       []byte // of buf: not yet parsed
-	skip     int    // bytes of an oversize reply still to come
+	turn atomic.Uint64 // number of the reader goroutine << 1 | it runs callbacks
+	buf  []byte
+	in   []byte // of buf: not yet parsed
+	skip int    // bytes of an oversize reply still to come
 
 	replied bool // a reply was among what was read last
 	items   []item
@@ -65,8 +62,6 @@ type clientConn struct {
 func newClientConn(c *Client, nc net.Conn, server string) *clientConn {
 	cn := &clientConn{c: c, nc: nc, server: server, begun: time.Now(), stop: make(chan struct{}), wake: make(chan struct{}, 1), buf: make([]byte, readBufferBytes)}
 	cn.direct, _ = nowait.New(nc)
-	cn.watchdog = time.AfterFunc(holdMax, cn.look)
-	cn.watched.Store(true)
 	return cn
 }
 
@@ -360,30 +355,10 @@ func (cn *clientConn) deliver(turn, id uint64, err error) bool {
 	if !drain {
 		return true
 	}
-	cn.since.Store(cn.age())
 	cn.turn.Store(turn | 1)
 	d.reader.Store(cn)
-	if cn.watched.CompareAndSwap(false, true) {
-		cn.watchdog.Reset(holdMax)
-	}
 	d.drain(id)
 	return cn.turn.CompareAndSwap(turn|1, turn)
-}
-
-// look has the reader relieved if it has run callbacks for holdMax. It runs on a
-// timer, which costs too much to be set for each of them.
-func (cn *clientConn) look() {
-	cn.watched.Store(false)
-	if cn.turn.Load()&1 == 0 {
-		return
-	}
-	left := holdMax - time.Duration(cn.age()-cn.since.Load())
-	if left <= 0 {
-		cn.c.del.release()
-		cn.leave()
-	} else if cn.watched.CompareAndSwap(false, true) {
-		cn.watchdog.Reset(left)
-	}
 }
 
 // leave has another goroutine go on reading if the reader runs callbacks.

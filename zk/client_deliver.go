@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// holdMax is how long a reply waits for the callbacks of events that came before
-// it. They take microseconds; the limit is for a callback that waits for a lock
-// that the reply's caller holds.
+// holdMax is for how long a callback at least keeps what came behind its event from
+// its callers; it is twice that at most. Callbacks take microseconds; the limit is
+// for one that waits for a lock that a caller holds.
 const holdMax = 100 * time.Millisecond
 
 // item is one thing to deliver: an event to watches, a state to its watchers, or
@@ -34,7 +34,7 @@ func (it *item) isEvent() bool { return it.r == nil }
 // It is also what puts events before newer data. A reply that came behind an
 // event goes into the queue behind it, and so reaches its caller when the event's
 // callbacks have returned. Two replies do not: one that a callback waits for
-// (request.inCallback), and one that has waited for holdMax.
+// (request.inCallback), and one that is held for a slow callback (holdMax).
 type delivery struct {
 	c    *Client
 	wake chan struct{} // capacity 1
@@ -50,13 +50,14 @@ type delivery struct {
 		queue   []item
 		head    int // queue[:head] has been taken
 		events  int // in the queue or running
-		held    int // synchronous requests in the queue
 		closed  bool
 		ended   bool        // the goroutine has returned
 		taken   bool        // somebody is in drain, or about to be
 		running bool        // an item was taken, and the next not asked for
-		slow    bool        // holdMax ago: nothing is held for it any more
-		timer   *time.Timer // fires when the oldest held request has waited for holdMax
+		slow    bool        // for long: nothing is held for it
+		turn    uint64      // items taken so far
+		watched uint64      // of them, the one that look expects to be over; 0: look is not due
+		timer   *time.Timer // runs look
 	}
 }
 
@@ -84,8 +85,6 @@ func (d *delivery) put(items []item, would bool) (drain bool) {
 		case d.mu.events == 0 || it.r.inCallback || d.mu.slow || d.mu.closed:
 			it.r.ready <- struct{}{}
 			continue
-		default:
-			d.holdLocked()
 		}
 		d.mu.queue = append(d.mu.queue, it)
 		queued = true
@@ -114,27 +113,29 @@ func (d *delivery) wakeUp() {
 	}
 }
 
-func (d *delivery) holdLocked() {
-	d.mu.held++
-	if d.mu.held > 1 {
-		return
-	}
-	if d.mu.timer == nil {
-		d.mu.timer = time.AfterFunc(holdMax, d.release)
-	} else {
+// look finds callbacks that are slow. Then requests that are held reach their
+// callers, and others read what the connection brings. It runs on a timer, which
+// costs too much to be set for each callback.
+func (d *delivery) look() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch {
+	case !d.mu.running:
+		d.mu.watched = 0
+	case d.mu.turn != d.mu.watched:
+		d.mu.watched = d.mu.turn
 		d.mu.timer.Reset(holdMax)
+	default:
+		d.mu.watched, d.mu.slow = 0, true
+		d.releaseLocked()
+		if cn := d.reader.Load(); cn != nil {
+			cn.leave()
+		}
 	}
 }
 
-// release gives all held requests to their callers, and those that will come while
-// the same callback runs.
-func (d *delivery) release() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.mu.slow = d.mu.running
-	if d.mu.held == 0 {
-		return
-	}
+// releaseLocked gives all held requests to their callers.
+func (d *delivery) releaseLocked() {
 	kept := d.mu.queue[:d.mu.head]
 	for _, it := range d.mu.queue[d.mu.head:] {
 		if it.isEvent() || it.r.done != nil {
@@ -145,7 +146,6 @@ func (d *delivery) release() {
 	}
 	clear(d.mu.queue[len(kept):])
 	d.mu.queue = kept
-	d.mu.held = 0
 }
 
 // next takes the next item. It is false when there is none: then somebody else may
@@ -177,9 +177,13 @@ func (d *delivery) next(told bool) (it item, found bool) {
 	it = d.mu.queue[d.mu.head]
 	d.mu.queue[d.mu.head] = item{}
 	d.mu.head++
-	if !it.isEvent() && it.r.done == nil {
-		if d.mu.held--; d.mu.held == 0 {
-			d.mu.timer.Stop()
+	d.mu.turn++
+	if d.mu.watched == 0 {
+		d.mu.watched = d.mu.turn
+		if d.mu.timer == nil {
+			d.mu.timer = time.AfterFunc(holdMax, d.look)
+		} else {
+			d.mu.timer.Reset(holdMax)
 		}
 	}
 	return it, true

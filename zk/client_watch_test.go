@@ -410,3 +410,32 @@ func TestNilCallbacks(t *testing.T) {
 		closeWith(c, s)
 	})
 }
+
+// TestWatchBeforeReplyUnderLoad has replies held at all times, each behind an
+// event of its own and for less than holdMax: none comes before its event.
+func TestWatchBeforeReplyUnderLoad(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDelivery(nil)
+		go d.run()
+		var fired atomic.Int64
+		w := &watcher{func(Event) {
+			<-time.After(40 * time.Millisecond)
+			fired.Add(1)
+		}}
+		var wg sync.WaitGroup
+		for i := range int64(5) {
+			r := &request{ready: make(chan struct{}, 1)}
+			d.add([]item{{ws: []*watcher{w}}, {r: r}})
+			wg.Go(func() {
+				<-r.ready
+				if n := fired.Load(); n <= i {
+					t.Errorf("reply %d came when %d events had been told", i, n)
+				}
+			})
+			<-time.After(30 * time.Millisecond)
+		}
+		wg.Wait()
+		d.close()
+		<-d.done
+	})
+}
