@@ -179,7 +179,7 @@ func (s *Server) receiveFrame(r *bufio.Reader, from zab.ServerID, kind byte, bod
 				return err
 			}
 		}
-		s.inbox.push(event{kind: eventMessage, message: &m})
+		s.inbox.push(event{kind: eventMessage, peer: from, message: &m})
 	case frameWork:
 		w, err := decodeWork(body)
 		if err != nil {

@@ -19,7 +19,7 @@ type diskWrite struct {
 func (s *Server) writeDisk() {
 	for w := range s.disk {
 		e := s.makeDurable(w)
-		s.flushLinks(true)
+		s.flushLinks(true, 0)
 		s.inbox.push(e)
 	}
 }

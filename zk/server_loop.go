@@ -91,7 +91,7 @@ func (s *Server) loop() {
 	var events []event
 	s.drain()
 	for {
-		few := true
+		few, first := true, zab.ServerID(0)
 		select {
 		case <-s.ctx.Done():
 			return
@@ -104,20 +104,30 @@ func (s *Server) loop() {
 				s.onEvent(&events[i])
 			}
 			few = len(events) <= fewAtATime
+			if len(events) > 0 {
+				first = events[0].peer
+			}
 			clear(events)
 			if cap(events) > eventsKeepMax {
 				events = nil
 			}
 		}
 		s.drain()
-		s.flushLinks(few)
+		s.flushLinks(few, first)
 	}
 }
 
-// flushLinks sends what is for peers.
-func (s *Server) flushLinks(few bool) {
-	for _, l := range *s.links.Load() {
+// flushLinks sends what is for peers, to one of them first: who has just asked for
+// something, or was the first to agree to it, is likely to have a client that waits.
+func (s *Server) flushLinks(few bool, first zab.ServerID) {
+	links := *s.links.Load()
+	if l := links[first]; l != nil {
 		l.flush(few)
+	}
+	for id, l := range links {
+		if id != first {
+			l.flush(few)
+		}
 	}
 }
 
