@@ -19,6 +19,7 @@ const (
 	clientReadBytes   = 16 << 10
 	largeRequestBytes = 64 << 10
 	clientKeepBytes   = 64 << 10 // of a buffer that an idle connection keeps
+	txnMoreBytes      = 64       // of a transaction than of its request, mostly
 )
 
 var errClientFrame = errors.New("zk: client sent a frame of a length that is not allowed")
@@ -314,7 +315,7 @@ func (q *requestReader) write(h *jute.RequestHeader, body *jute.Reader) error {
 		return io.EOF
 	}
 	q.pending = append(q.pending, event{kind: eventSubmission, submission: &submission{
-		kind: workWrite, session: c.session, txn: tree.AppendTxn(nil, &q.txn), conn: c, op: op,
+		kind: workWrite, session: c.session, txn: tree.AppendTxn(make([]byte, 0, size+txnMoreBytes), &q.txn), conn: c, op: op,
 	}})
 	return nil
 }

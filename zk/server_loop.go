@@ -74,7 +74,7 @@ func gather() { runtime.Gosched() }
 // fewAtATime is how many requests do not fill a batch: what they make is sent by
 // who made it, by a system call if it must be. More are better sent by a goroutine
 // that is woken for it, and until it runs there may be more still.
-const fewAtATime = 2
+const fewAtATime = 1
 
 // eventsKeepMax bounds what a flood leaves behind in the mailbox, and
 // sweepPerTick the old versions that an idle server's tree gives up at a time.
