@@ -78,7 +78,10 @@ type Config struct {
 	// they know, without showing it. It authenticates; it does not encrypt.
 	PeerSecret []byte
 
-	// DataDir holds what the server must not forget. Empty: memory.
+	// DataDir holds what the server must not forget. Empty: memory. On few cores a
+	// program that syncs much does better with a GOMAXPROCS two above their
+	// number, since the runtime leaves a thread that waits for a disk its place
+	// for a while.
 	DataDir string
 	// DataLogDir holds the transaction log, on the same FS. Empty: DataDir does.
 	DataLogDir string

@@ -19,6 +19,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime"
 	"syscall"
 )
 
@@ -33,12 +34,19 @@ var commands = map[string]func(ctx context.Context, args []string, stdout, stder
 
 const usage = "usage: vivarium up|zk|cli|status|wal [flags]; -h lists a command's flags"
 
+// syncingThreads is how many threads wait for the disk most of the time. The
+// runtime takes a while to notice that such a thread does not need its place.
+const syncingThreads = 2
+
 // errUsage is a mistake on the command line, which exits 2.
 var errUsage = errors.New("usage")
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + syncingThreads)
+	}
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 

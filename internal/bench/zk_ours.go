@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"runtime"
 
 	"github.com/vivarium-go/vivarium/zk"
 )
@@ -34,11 +35,21 @@ func startOurs(overTCP, onDisk bool) func(context.Context, *Env) (coordinator, e
 			if cfg.DataDir, o.remove, err = env.TempDir(); err != nil {
 				return nil, err
 			}
+			o.remove = withPlacesToSync(o.remove)
 		}
 		if o.Ensemble, err = zk.StartEnsemble(ctx, cfg); err != nil {
 			return nil, errors.Join(err, o.remove())
 		}
 		return o, nil
+	}
+}
+
+// withPlacesToSync does what zk.Config.DataDir advises, until undo is called.
+func withPlacesToSync(undo func() error) func() error {
+	before := runtime.GOMAXPROCS(runtime.NumCPU() + 2)
+	return func() error {
+		runtime.GOMAXPROCS(before)
+		return undo()
 	}
 }
 
