@@ -45,11 +45,11 @@ func TestCatchingUp(t *testing.T) {
 					f.start(id, true, specs(1, 2, 3)...)
 				}
 				f.ready(1, 2, 3)
-				cl := f.connect(1, 2)
 				away := int64(3)
 				if f.leader() == away {
 					away = 2
 				}
+				cl := f.connect(1, 5-away) // those that stay
 				write := func(n int) {
 					for range n {
 						_, err := cl.Create(t.Context(), "/n-", make([]byte, 1500), PersistentSequential)

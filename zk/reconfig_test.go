@@ -2,8 +2,10 @@ package zk
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http/httptest"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -116,8 +118,13 @@ func TestGrowAndMove(t *testing.T) {
 			w := f.connect(1, 2, 3, 4, 5, 6)
 			defer func() { require.NoError(t, w.Close()) }()
 			for ctx.Err() == nil {
-				_, err := w.Create(t.Context(), "/w-", nil, PersistentSequential)
-				require.NoError(t, err)
+				name := "/w-" + strconv.FormatInt(written.Load(), 10)
+				for lost := true; lost; { // a server that stops may have it, and not have said so
+					_, err := w.Create(t.Context(), name, nil, Persistent)
+					if lost = errors.Is(err, ErrConnectionLoss); !lost && !errors.Is(err, ErrNodeExists) {
+						require.NoError(t, err)
+					}
+				}
 				written.Add(1)
 				time.Sleep(time.Millisecond)
 			}
