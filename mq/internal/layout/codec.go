@@ -72,6 +72,9 @@ func DecodeBroker(data []byte) (Broker, error) {
 		b.Endpoints = append(b.Endpoints, e)
 	}
 	if len(b.Endpoints) == 0 && v.Host != nil {
+		if v.Port < 0 || v.Port > math.MaxUint16 {
+			return Broker{}, decodeError("broker", data, fmt.Errorf("port %d of host %q is none", v.Port, *v.Host))
+		}
 		b.Endpoints = []Endpoint{{Listener: "PLAINTEXT", Host: *v.Host, Port: v.Port, Protocol: "PLAINTEXT"}}
 	}
 	return b, nil

@@ -206,6 +206,7 @@ func FuzzDecode(f *testing.F) {
 		`{"version":1,"topic":"t","topic_id":"yzCBLrNzQ_6jDLqZ-JcS8g","partitions":{"0":[1,2]}}`, `{"version":1,"config":{"a":"b"}}`,
 		`{"version":2,"entity_path":"topics/t"}`, `{"version":"1","id":"abc"}`, `{"version":1,"broker":1,"block_start":"0","block_end":"999"}`,
 		`{"version":1,"directories":[{"id":"yzCBLrNzQ_6jDLqZ-JcS8g"}]}`,
+		`{"version":1,"host":"h","port":1}`, `{"version":1,"host":"h","port":65536}`, `{"version":1,"host":"[::1","port":1}`,
 	} {
 		f.Add([]byte(s))
 	}

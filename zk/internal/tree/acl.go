@@ -60,7 +60,7 @@ func validDigest(id string) bool {
 func parseIP(s string) (netip.Addr, bool) {
 	if strings.Contains(s, ":") {
 		a, err := netip.ParseAddr(s)
-		return a.WithZone(""), err == nil
+		return a.WithZone(""), err == nil && !strings.Contains(s, "/") // a zone may be anything else
 	}
 	var quad [4]byte
 	rest := s

@@ -274,6 +274,7 @@ func FuzzACLID(f *testing.F) {
 	for _, s := range []string{"10.0.0.0/8", "::1/128", "1.2.3", "010.1.1.1", "1.2.3.4/33", "u:h", "nocolon", ":::", "fe80::1%eth0/64", "/"} {
 		f.Add(s, s)
 	}
+	f.Add("fe80::1%eth0/64", "fe80::1%eth0/x")
 	f.Fuzz(func(t *testing.T, id, caller string) {
 		validDigest(id)
 		if matchIP(caller, id) {
