@@ -41,13 +41,16 @@ func rate(env *Env, n int, fn func() (units int, more bool, err error)) (float64
 }
 
 // together runs fn in a closed loop on each of n goroutines for about env.Dur and
-// returns calls a second. A goroutine ends at its first error.
+// returns calls a second. Each has a context of its own, as the requests of a
+// service have. A goroutine ends at its first error.
 func together(ctx context.Context, env *Env, n int, fn func(ctx context.Context, goroutine, call int) error) (float64, error) {
 	var wg sync.WaitGroup
 	counts, errs := make([]int, n), make([]error, n)
 	start, seconds := time.Now(), env.stopwatch()
 	for g := range n {
 		wg.Go(func() {
+			ctx, cancel := context.WithCancel(ctx)
+			defer cancel()
 			for counts[g] == 0 || time.Since(start) < env.Dur {
 				if errs[g] = fn(ctx, g, counts[g]); errs[g] != nil {
 					return
