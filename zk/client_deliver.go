@@ -149,8 +149,8 @@ func (d *delivery) releaseLocked() {
 }
 
 // next takes the next item. It is false when there is none: then somebody else may
-// drain.
-// told says that the one before was an event, which its callbacks know of by now.
+// drain. told says that the one before was an event, which its callbacks know of by
+// now.
 func (d *delivery) next(told bool) (it item, found bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
